@@ -1,0 +1,3 @@
+"""
+HTTP/1.1 on both sides: what instances say to us and what we say to Nova.
+"""

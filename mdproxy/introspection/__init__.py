@@ -1,0 +1,3 @@
+"""
+What operators may see, on an endpoint that no instance can reach.
+"""

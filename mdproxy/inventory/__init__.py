@@ -1,0 +1,3 @@
+"""
+Inventories: providers of ports.
+"""
