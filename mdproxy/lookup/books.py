@@ -1,0 +1,319 @@
+# -*- test-case-name: tests.test_lookup_books -*-
+"""
+The three books: what is known of ports, leases and neighbours, each by its network.
+
+Pure memory: no clock (C{now} is an argument), no I/O.  Sources enter facts; the
+lookup reads them, and is told the network of everything that changed.  A book never
+says more than its sources do: what a record says now replaces what it said before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field
+
+from mdproxy.model import Lease, Neighbour, Port
+
+#: Told the network of a changed fact, after the book has changed.
+Observer = Callable[[str], None]
+
+
+@define
+class _Observed:
+    """
+    Something that tells observers about changed networks.
+    """
+
+    _observers: list[Observer] = field(factory=list, init=False)
+
+    def observe(self, observer: Observer) -> None:
+        """
+        Have an observer called with the network of every change from now on.
+
+        @param observer: Must not raise.
+        """
+        self._observers.append(observer)
+
+    def _changed(self, networks: Iterable[str]) -> None:
+        """
+        Tell the observers.
+        """
+        for network in networks:
+            for observer in self._observers:
+                observer(network)
+
+
+@define
+class PortBook(_Observed):
+    """
+    All ports that any inventory knows.
+
+    @ivar _records: What each record (a file, a row) of each inventory says now.
+    @ivar _by_mac: The same ports by network and MAC.
+    @ivar _by_address: The same ports by network and each fixed address.
+    """
+
+    _records: dict[tuple[str, str], tuple[Port, ...]] = field(factory=dict, init=False)
+    _by_mac: dict[tuple[str, str], tuple[Port, ...]] = field(factory=dict, init=False)
+    _by_address: dict[tuple[str, str], tuple[Port, ...]] = field(
+        factory=dict, init=False
+    )
+
+    def enter(self, inventory: str, record: str, ports: Iterable[Port]) -> None:
+        """
+        Take what one record of an inventory says now.
+
+        @param inventory: The inventory's name.
+        @param record: Which of its records: a file, a row; it is the inventory's own.
+        @param ports: All ports that this record knows; none forgets the record.
+        """
+        new = tuple(ports)
+        old = self._records.pop((inventory, record), ())
+        if new:
+            self._records[inventory, record] = new
+        if new == old:
+            return
+        for port in old:
+            self._unlist(port)
+        for port in new:
+            self._list(port)
+        differing = [
+            *(p for p in old if p not in new),
+            *(p for p in new if p not in old),
+        ]
+        self._changed({port.network for port in differing})
+
+    def records(self, inventory: str) -> list[str]:
+        """
+        Name the records that an inventory has entered and not withdrawn.
+
+        @param inventory: The inventory's name.
+        """
+        return [record for owner, record in self._records if owner == inventory]
+
+    def by_mac(self, network: str, mac: str) -> tuple[Port, ...]:
+        """
+        Find the ports with a MAC on a network; more than one means trouble.
+        """
+        return self._by_mac.get((network, mac), ())
+
+    def by_address(self, network: str, address: str) -> tuple[Port, ...]:
+        """
+        Find the ports that have an address among their fixed ones.
+        """
+        return self._by_address.get((network, address), ())
+
+    def __len__(self) -> int:
+        """
+        Count the ports.
+        """
+        return sum(len(ports) for ports in self._records.values())
+
+    def _list(self, port: Port) -> None:
+        """
+        Enter a port into both indexes.
+        """
+        key = (port.network, port.mac)
+        self._by_mac[key] = (*self._by_mac.get(key, ()), port)
+        for address in port.addresses or ():
+            seat = (port.network, address)
+            self._by_address[seat] = (*self._by_address.get(seat, ()), port)
+
+    def _unlist(self, port: Port) -> None:
+        """
+        Take one listing of a port out of both indexes.
+        """
+        _remove(self._by_mac, (port.network, port.mac), port)
+        for address in port.addresses or ():
+            _remove(self._by_address, (port.network, address), port)
+
+
+def _remove(
+    index: dict[tuple[str, str], tuple[Port, ...]], key: tuple[str, str], port: Port
+) -> None:
+    """
+    Take one listing of a port out of an index.
+    """
+    left = list(index[key])
+    left.remove(port)
+    if left:
+        index[key] = tuple(left)
+    else:
+        del index[key]
+
+
+@define
+class LeaseBook(_Observed):
+    """
+    All leases that any lease store holds, expired ones included until they vanish.
+
+    @ivar _leases: By network and address, then by source.
+    """
+
+    _leases: dict[tuple[str, str], dict[str, Lease]] = field(factory=dict, init=False)
+
+    def learn(self, source: str, lease: Lease) -> None:
+        """
+        Take what a source says of an address now.
+
+        @param source: The source's name.
+        @param lease: Replaces what this source said of the address before.
+        """
+        seat = self._leases.setdefault((lease.network, lease.address), {})
+        if seat.get(source) != lease:
+            seat[source] = lease
+            self._changed((lease.network,))
+
+    def forget(self, source: str, network: str, address: str) -> None:
+        """
+        Take back what a source said of an address.
+        """
+        seat = self._leases.get((network, address), {})
+        if seat.pop(source, None) is not None:
+            if not seat:
+                del self._leases[network, address]
+            self._changed((network,))
+
+    def holder(self, network: str, address: str, now: float) -> Lease | None:
+        """
+        Find the lease of an address that is in force.
+
+        @param now: Seconds since the epoch.  Expiry is judged here and not by the
+            store, which may lag.
+
+        @return: Of several sources' leases the one that lasts longest.
+        """
+        seat = self._leases.get((network, address))
+        if seat is None:
+            return None
+        lasting = [
+            (float("inf") if lease.expires is None else lease.expires, lease)
+            for lease in seat.values()
+        ]
+        expires, lease = max(lasting, key=lambda pair: pair[0])
+        return lease if expires > now else None
+
+    def __len__(self) -> int:
+        """
+        Count the addresses that have a lease.
+        """
+        return len(self._leases)
+
+
+@define
+class _Entry:
+    """
+    What is remembered of an address on a network.
+
+    @ivar mac: Where answers would go now; C{None} where the kernel forgot it.
+    @ivar last: The latest MAC that it had.
+    @ivar flipped: When it last changed from one MAC to another; C{None}: never.
+    @ivar gone: When the kernel forgot it.
+    """
+
+    mac: str | None
+    last: str
+    flipped: float | None = None
+    gone: float = 0.0
+
+
+@define
+class NeighbourBook(_Observed):
+    """
+    The kernel's neighbour entries, and which of them changed hands lately.
+
+    Somebody who steals an address for the length of a handshake must change the entry
+    and change it back; the time of the last change tells.  So entries that were
+    forgotten are remembered for L{MEMORY} seconds.
+    """
+
+    #: For how many seconds a forgotten entry's MAC is remembered.
+    MEMORY = 30.0
+
+    _entries: dict[tuple[str, str], _Entry] = field(factory=dict, init=False)
+    _gone: int = field(default=0, init=False)
+
+    def learn(self, neighbour: Neighbour, now: float) -> None:
+        """
+        Take what the kernel says of an address now.
+
+        @param neighbour: An entry that is valid: the kernel would send to it.
+        @param now: Seconds, monotonic.
+        """
+        key = (neighbour.network, neighbour.address)
+        entry = self._entries.get(key)
+        if entry is None:
+            self._entries[key] = _Entry(neighbour.mac, neighbour.mac)
+        elif entry.mac == neighbour.mac:
+            return
+        else:
+            if entry.mac is None:
+                self._gone -= 1
+            if entry.last != neighbour.mac:
+                entry.flipped = now
+            entry.mac = entry.last = neighbour.mac
+        self._changed((neighbour.network,))
+
+    def forget(self, network: str, address: str, now: float) -> None:
+        """
+        Learn that the kernel has no valid entry for an address any more.
+
+        @param now: Seconds, monotonic.
+        """
+        entry = self._entries.get((network, address))
+        if entry is None or entry.mac is None:
+            return
+        entry.mac = None
+        entry.gone = now
+        self._gone += 1
+        if self._gone > 64 and self._gone * 2 > len(self._entries):
+            self._prune(now)
+        self._changed((network,))
+
+    def mac_of(self, network: str, address: str) -> str | None:
+        """
+        Tell where the kernel would send an answer.
+
+        @return: The MAC, or C{None} where there is no valid entry.
+        """
+        entry = self._entries.get((network, address))
+        return None if entry is None else entry.mac
+
+    def flipped_at(self, network: str, address: str) -> float | None:
+        """
+        Tell when an entry last changed from one MAC to another.
+
+        @return: Seconds, monotonic; C{None}: not that we remember.
+        """
+        entry = self._entries.get((network, address))
+        return None if entry is None else entry.flipped
+
+    def addresses(self, network: str) -> list[str]:
+        """
+        List the addresses with a valid entry on a network.
+        """
+        return [
+            address
+            for (where, address), entry in self._entries.items()
+            if where == network and entry.mac is not None
+        ]
+
+    def __len__(self) -> int:
+        """
+        Count the valid entries.
+        """
+        return len(self._entries) - self._gone
+
+    def _prune(self, now: float) -> None:
+        """
+        Drop what was forgotten long ago.
+        """
+        old = [
+            key
+            for key, entry in self._entries.items()
+            if entry.mac is None and now - entry.gone > self.MEMORY
+        ]
+        for key in old:
+            del self._entries[key]
+        self._gone -= len(old)
