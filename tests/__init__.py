@@ -1,0 +1,3 @@
+"""
+Tests: one module for each module of mdproxy, and the lab.
+"""

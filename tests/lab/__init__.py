@@ -1,0 +1,3 @@
+"""
+The lab: real servers and real clients around the proxy, in network namespaces.
+"""
