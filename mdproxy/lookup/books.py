@@ -218,6 +218,13 @@ class _Entry:
     gone: float = 0.0
 
 
+def key_of(neighbour: Neighbour) -> tuple[str, str]:
+    """
+    Name the seat that a neighbour entry is about: network and address.
+    """
+    return neighbour.network, neighbour.address
+
+
 @define
 class NeighbourBook(_Observed):
     """
@@ -233,6 +240,15 @@ class NeighbourBook(_Observed):
 
     _entries: dict[tuple[str, str], _Entry] = field(factory=dict, init=False)
     _gone: int = field(default=0, init=False)
+    _flip_observers: list[Callable[[str, str], None]] = field(factory=list, init=False)
+
+    def observe_flips(self, observer: Callable[[str, str], None]) -> None:
+        """
+        Have an observer called when an entry changes from one MAC to another.
+
+        @param observer: Takes network and address; must not raise.
+        """
+        self._flip_observers.append(observer)
 
     def learn(self, neighbour: Neighbour, now: float) -> None:
         """
@@ -241,19 +257,28 @@ class NeighbourBook(_Observed):
         @param neighbour: An entry that is valid: the kernel would send to it.
         @param now: Seconds, monotonic.
         """
-        key = (neighbour.network, neighbour.address)
+        key = key_of(neighbour)
         entry = self._entries.get(key)
         if entry is None:
             self._entries[key] = _Entry(neighbour.mac, neighbour.mac)
         elif entry.mac == neighbour.mac:
             return
         else:
-            if entry.mac is None:
-                self._gone -= 1
-            if entry.last != neighbour.mac:
-                entry.flipped = now
-            entry.mac = entry.last = neighbour.mac
+            self._replace(entry, neighbour, now)
         self._changed((neighbour.network,))
+
+    def _replace(self, entry: _Entry, neighbour: Neighbour, now: float) -> None:
+        """
+        Enter another MAC, or one for an entry that was forgotten.
+        """
+        if entry.mac is None:
+            self._gone -= 1
+        flipped = entry.last != neighbour.mac
+        entry.mac = entry.last = neighbour.mac
+        if flipped:
+            entry.flipped = now
+            for observer in self._flip_observers:
+                observer(*key_of(neighbour))
 
     def forget(self, network: str, address: str, now: float) -> None:
         """

@@ -1,0 +1,530 @@
+# -*- test-case-name: tests.test_http_parsing -*-
+"""
+Turn bytes into requests and responses, without any I/O.
+
+The C parser (llhttp, by httptools) calls back while it reads; the readers here turn
+the callbacks around, so that their callers feed bytes and get values.  llhttp is strict
+about line ends, chunks and numbers; what it leaves to its user is checked here: bounds,
+octets, Host, framing that two parsers could read in two ways (RFC 9112 section 6.3 and
+11.2).  Nothing else in the house imports httptools.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import httptools
+from attrs import define, field, frozen
+
+from mdproxy.model import Request, ResponseHead
+
+#: As many bytes are given to the C parser at once; bounds hold to within this.
+_SLICE: Final = 4096
+
+#: Octets of a request target: visible ASCII without "#" (RFC 9112 section 3.2).
+_TARGET = re.compile(rb"/[!-\"$-~]*\Z")
+
+#: A field name is a token (RFC 9110 section 5.6.2).
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+
+#: A field value: no control bytes but the tab (RFC 9110 section 5.5).
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
+
+#: A Host: what a name, an IPv4 or bracketed IPv6 address and a port may hold.
+_HOST = re.compile(rb"[0-9A-Za-z._~:\[\]%-]*\Z")
+
+_LENGTH = re.compile(rb"[0-9]{1,15}\Z")
+
+#: What Nova's metadata API is asked with; everything else it would treat as GET.
+METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT"})
+
+_MAX_FIELDS: Final = 100
+_MAX_TARGET: Final = 8192
+
+
+class BadRequest(Exception):
+    """
+    The bytes are not a request that we serve.
+
+    @ivar status: The HTTP status that says so.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        """
+        Remember the status.
+
+        @param reason: For the log; holds nothing of what the instance sent.
+        """
+        super().__init__(reason)
+        self.status = status
+
+
+class BadResponse(Exception):
+    """
+    The bytes are not a response that may reach an instance.
+    """
+
+
+@frozen
+class RequestBounds:
+    """
+    How much one request may be.
+
+    @ivar max_head: Bytes of request line and header lines.
+    @ivar max_body: Bytes of the body, without chunk framing.
+    """
+
+    max_head: int = 16384
+    max_body: int = 65536
+
+
+@define
+class RequestReader:
+    """
+    Bytes of one connection in, requests out.
+
+    After a L{BadRequest} the reader is of no use: where one request ends wrongly
+    nobody can tell where the next begins.
+
+    @ivar _begun: Whether a request's first byte has been read.
+    @ivar _headed: Whether its head is complete.
+    @ivar _raw: How many bytes it has taken so far, give or take a slice.
+    @ivar _leading: The part of an empty line that stood before it.
+    """
+
+    _bounds: RequestBounds = RequestBounds()
+    _parser: httptools.HttpRequestParser = field(init=False)
+    _done: list[Request | BadRequest] = field(init=False, factory=list)
+    _headers: list[tuple[bytes, bytes]] = field(init=False, factory=list)
+    _target: bytes = field(init=False, default=b"")
+    _body: list[bytes] = field(init=False, factory=list)
+    _framed: bool = field(init=False, default=False)
+    _body_size: int = field(init=False, default=0)
+    _begun: bool = field(init=False, default=False)
+    _headed: bool = field(init=False, default=False)
+    _expecting: bool = field(init=False, default=False)
+    _raw: int = field(init=False, default=0)
+    _leading: bytes = field(init=False, default=b"")
+
+    def __attrs_post_init__(self) -> None:
+        """
+        Start a parser that calls back to this reader.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+
+    def feed(self, data: bytes) -> list[Request | BadRequest]:
+        """
+        Read some bytes.
+
+        @param data: What came off the wire, cut anywhere.
+
+        @return: The requests that these bytes completed, oldest first; if the bytes
+            went wrong after them, the error is the last item.
+        """
+        if not self._begun:
+            data = self._skip_empty_line(data)
+        for start in range(0, len(data), _SLICE):
+            if not self._feed_slice(data[start : start + _SLICE]):
+                break
+        done, self._done = self._done, []
+        return done
+
+    @property
+    def mid_request(self) -> bool:
+        """
+        Whether a request has begun and is not complete.
+        """
+        return self._begun
+
+    @property
+    def mid_body(self) -> bool:
+        """
+        Whether a request's head is complete and its body is not.
+        """
+        return self._headed
+
+    def take_expectation(self) -> bool:
+        """
+        Tell, once, whether the client waits for C{100 Continue} before its body.
+        """
+        expecting, self._expecting = self._expecting, False
+        return expecting
+
+    def _skip_empty_line(self, data: bytes) -> bytes:
+        """
+        Pass over one empty line before a request (RFC 9112 section 2.2).
+
+        @return: The rest; a second empty line stays, and goes wrong later.
+        """
+        count = 0
+        while count < len(data) and data[count] in b"\r\n":
+            count += 1
+        if count:
+            self._leading += data[:count]
+            if not b"\r\n".startswith(self._leading[:3]):
+                self._done.append(BadRequest(400, "empty lines before the request"))
+                return b""
+        elif data and self._leading == b"\r":
+            self._done.append(BadRequest(400, "bare CR before the request"))
+            return b""
+        return data[count:]
+
+    def _feed_slice(self, data: bytes) -> bool:
+        """
+        Give a slice to the parser.
+
+        @return: Whether to go on.
+        """
+        if self._begun:
+            self._raw += len(data)
+        try:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # No upgrade is ever made; what follows is the next request.
+                self._parser = httptools.HttpRequestParser(self)
+                return self._feed_slice(data[upgrade.args[0] :])
+            self._check_raw()
+        except BadRequest as bad:
+            self._done.append(bad)
+        except httptools.HttpParserError as error:
+            self._done.append(_cause(error))
+        else:
+            return True
+        return False
+
+    def _check_raw(self) -> None:
+        """
+        Bound what an unfinished request takes, framing and all.
+        """
+        if not self._begun:
+            return
+        if not self._headed and self._raw > self._bounds.max_head:
+            raise BadRequest(431, "head too large")
+        # One-byte chunks take six bytes for one.
+        if self._raw > self._bounds.max_head + 8 * self._bounds.max_body:
+            raise BadRequest(413, "chunk framing too large")
+
+    def on_message_begin(self) -> None:
+        """
+        A request begins (the parser calls this).
+        """
+        self._begun = True
+        self._headed = self._framed = self._expecting = False
+        self._headers, self._body = [], []
+        self._target = self._leading = b""
+        self._raw = self._body_size = 0
+
+    def on_url(self, part: bytes) -> None:
+        """
+        A piece of the target (the parser calls this).
+        """
+        self._target += part
+        if len(self._target) > _MAX_TARGET:
+            raise BadRequest(414, "target too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """
+        A header field, or a trailer field (the parser calls this).
+        """
+        if _TOKEN.match(name) is None or _VALUE.match(value) is None:
+            raise BadRequest(400, "bad octets in a header field")
+        # Trailers are checked and dropped: RFC 9110 section 6.5.1 lets nobody merge
+        # them into the head.
+        if not self._headed:
+            self._headers.append((name.lower(), value))
+            if len(self._headers) > _MAX_FIELDS:
+                raise BadRequest(431, "too many header fields")
+
+    def on_headers_complete(self) -> None:
+        """
+        The head is complete: judge it before any byte of a body is read.
+        """
+        self._headed = True
+        method = self._parser.get_method()
+        version = self._parser.get_http_version()
+        size = len(self._target) + sum(len(n) + len(v) + 4 for n, v in self._headers)
+        if size > self._bounds.max_head:
+            raise BadRequest(431, "head too large")
+        if version not in ("1.0", "1.1"):
+            raise BadRequest(505, "not HTTP/1.0 or 1.1")
+        if method not in METHODS:
+            raise BadRequest(501 if method == b"CONNECT" else 405, "method")
+        # The absolute form is for proxies that forward anywhere; we never do.
+        if _TARGET.match(self._target) is None:
+            raise BadRequest(400, "target is no path")
+        self._check_host(version)
+        self._check_framing(version)
+        self._check_expectation(version)
+
+    def on_body(self, part: bytes) -> None:
+        """
+        A piece of the body, without chunk framing (the parser calls this).
+        """
+        self._body.append(part)
+        self._body_size += len(part)
+        if self._body_size > self._bounds.max_body:
+            raise BadRequest(413, "body too large")
+
+    def on_message_complete(self) -> None:
+        """
+        The request is whole (the parser calls this).
+        """
+        self._begun = self._headed = self._expecting = False
+        self._done.append(
+            Request(
+                self._parser.get_method(),
+                self._target,
+                tuple(self._headers),
+                b"".join(self._body) if self._framed else None,
+                self._parser.should_keep_alive(),
+                self._parser.get_http_version() == "1.0",
+            )
+        )
+
+    def _values(self, wanted: bytes) -> list[bytes]:
+        """
+        Collect the values of a field.
+        """
+        return [value for name, value in self._headers if name == wanted]
+
+    def _check_host(self, version: str) -> None:
+        """
+        Demand exactly one Host of HTTP/1.1, at most one of HTTP/1.0.
+
+        RFC 9112 section 3.2: 400 otherwise.
+        """
+        hosts = self._values(b"host")
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            raise BadRequest(400, "not exactly one Host")
+        if hosts and _HOST.match(hosts[0]) is None:
+            raise BadRequest(400, "bad octets in Host")
+
+    def _check_framing(self, version: str) -> None:
+        """
+        Refuse every framing that two readers could take in two ways.
+
+        RFC 9112 section 6.1 to 6.3.
+        """
+        codings = self._values(b"transfer-encoding")
+        lengths = self._values(b"content-length")
+        if codings:
+            if lengths or version == "1.0" or len(codings) > 1:
+                raise BadRequest(400, "ambiguous framing")
+            if codings[0].lower() != b"chunked":
+                raise BadRequest(501, "transfer coding")
+        if len(lengths) > 1 or any(_LENGTH.match(n) is None for n in lengths):
+            raise BadRequest(400, "bad Content-Length")
+        if lengths and int(lengths[0]) > self._bounds.max_body:
+            raise BadRequest(413, "body too large")
+        self._framed = bool(codings or lengths)
+
+    def _check_expectation(self, version: str) -> None:
+        """
+        Note C{Expect: 100-continue}; refuse any other (RFC 9110 section 10.1.1).
+        """
+        for value in self._values(b"expect"):
+            if value.lower() != b"100-continue":
+                raise BadRequest(417, "expectation")
+            self._expecting = version == "1.1" and self._framed
+
+
+def _cause(error: httptools.HttpParserError) -> BadRequest:
+    """
+    Find what a callback raised, for the C parser wraps it.
+    """
+    if isinstance(error.__context__, BadRequest):
+        return error.__context__
+    return BadRequest(400, "malformed")
+
+
+@frozen
+class End:
+    """
+    A response is complete.
+
+    @ivar reusable: Whether the connection may carry another request.
+    """
+
+    reusable: bool
+
+
+#: What a response reader yields: the head, pieces of the body, then the end.
+ResponseEvent = ResponseHead | bytes | End
+
+
+@define
+class ResponseReader:
+    """
+    Bytes of one response in, its parts out.
+
+    One reader reads one final response, and the interim ones before it.
+
+    @ivar _head_request: Whether the response answers HEAD, and so has no body.
+    @ivar _max_head: How many bytes its head may take, interim ones included.
+    """
+
+    _head_request: bool = False
+    _max_head: int = 65536
+    _parser: httptools.HttpResponseParser = field(init=False)
+    _events: list[ResponseEvent] = field(init=False, factory=list)
+    _headers: list[tuple[bytes, bytes]] = field(init=False, factory=list)
+    _phrase: bytes = field(init=False, default=b"")
+    _raw: int = field(init=False, default=0)
+    _interim: int = field(init=False, default=0)
+    _headed: bool = field(init=False, default=False)
+    _bodiless: bool = field(init=False, default=False)
+    _until_close: bool = field(init=False, default=False)
+    _ended: bool = field(init=False, default=False)
+    _excess: bool = field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        """
+        Start a parser that calls back to this reader.
+        """
+        self._parser = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> list[ResponseEvent]:
+        """
+        Read some bytes.
+
+        @param data: What came off the wire, cut anywhere.
+
+        @return: What these bytes hold of the response, in order.
+
+        @raise BadResponse: If the bytes are no response that may be relayed.  Events
+            of the same bytes before the fault are dropped.
+        """
+        if self._ended:
+            raise BadResponse("bytes after the response")
+        if not self._headed:
+            self._raw += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise BadResponse("switching protocols") from None
+        except httptools.HttpParserError as error:
+            if not self._ended:
+                raise self._cause(error) from None
+            # The response was whole before it: what follows is a body where none
+            # may be (RFC 9110 section 6.4.1), or a response to nobody.
+            self._excess = True
+        if not self._headed and self._raw > self._max_head:
+            raise BadResponse("head too large")
+        events, self._events = self._events, []
+        if self._ended and self._excess:
+            events = [End(False) if isinstance(e, End) else e for e in events]
+        return events
+
+    def close(self) -> list[ResponseEvent]:
+        """
+        Learn that Nova closed the connection.
+
+        @return: The end, if only the end of the connection could tell it.
+
+        @raise BadResponse: If the response is not complete.
+        """
+        if self._until_close and not self._ended:
+            self._ended = True
+            return [End(False)]
+        raise BadResponse("connection closed before the end of the response")
+
+    def on_message_begin(self) -> None:
+        """
+        A response begins (the parser calls this).
+        """
+        if self._ended:
+            self._excess = True
+            raise BadResponse("bytes after the response")
+        self._headers, self._phrase = [], b""
+
+    def on_status(self, part: bytes) -> None:
+        """
+        A piece of the reason phrase (the parser calls this).
+        """
+        self._phrase += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """
+        A header field, or a trailer field (the parser calls this).
+        """
+        if _TOKEN.match(name) is None or _VALUE.match(value) is None:
+            raise BadResponse("bad octets in a header field")
+        if not self._headed:
+            self._headers.append((name, value))
+            if len(self._headers) > _MAX_FIELDS * 2:
+                raise BadResponse("too many header fields")
+
+    def on_headers_complete(self) -> None:
+        """
+        A head is complete: an interim one, or the one that counts.
+        """
+        status = self._parser.get_status_code()
+        if status == 101 or not 100 <= status <= 599:
+            raise BadResponse("status out of range")
+        if self._parser.get_http_version() not in ("1.0", "1.1"):
+            raise BadResponse("not HTTP/1.0 or 1.1")
+        if _VALUE.match(self._phrase) is None:
+            raise BadResponse("bad octets in the reason phrase")
+        length = self._framing()
+        if status < 200:
+            self._interim += 1
+            if self._interim > 8:
+                raise BadResponse("too many interim responses")
+            return
+        self._headed = True
+        self._bodiless = self._head_request or status in (204, 304)
+        self._events.append(
+            ResponseHead(status, self._phrase, tuple(self._headers), length)
+        )
+        if self._bodiless:
+            self._end()
+
+    def _framing(self) -> int | None:
+        """
+        Read how long the body is; refuse what could be read in two ways.
+
+        @return: The length, or C{None} where chunks or the connection's end tell.
+        """
+        codings = [v for n, v in self._headers if n.lower() == b"transfer-encoding"]
+        lengths = [v for n, v in self._headers if n.lower() == b"content-length"]
+        if codings and (lengths or [c.lower() for c in codings] != [b"chunked"]):
+            raise BadResponse("ambiguous framing")
+        if codings and self._parser.get_http_version() == "1.0":
+            raise BadResponse("chunks in HTTP/1.0")
+        if len(lengths) > 1 or any(_LENGTH.match(n) is None for n in lengths):
+            raise BadResponse("bad Content-Length")
+        self._until_close = not codings and not lengths
+        return int(lengths[0]) if lengths else None
+
+    def on_body(self, part: bytes) -> None:
+        """
+        A piece of the body, without chunk framing (the parser calls this).
+        """
+        if self._ended:
+            self._excess = True
+        else:
+            self._events.append(part)
+
+    def on_message_complete(self) -> None:
+        """
+        A response is complete (the parser calls this).
+        """
+        if self._headed and not self._ended:
+            self._end()
+
+    def _end(self) -> None:
+        """
+        Note the end of the response.
+        """
+        self._ended = True
+        self._events.append(End(self._parser.should_keep_alive()))
+
+    def _cause(self, error: httptools.HttpParserError) -> BadResponse:
+        """
+        Find what a callback raised, for the C parser wraps it.
+        """
+        if isinstance(error.__context__, BadResponse):
+            return error.__context__
+        return BadResponse("malformed")

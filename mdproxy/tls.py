@@ -1,0 +1,205 @@
+# -*- test-case-name: tests.test_tls -*-
+"""
+From files to the client side of a TLS connection with Nova.
+
+OpenSSL checks the chain during the handshake; the name is checked by service-identity
+right after it, before L{mdproxy.http.client} writes a byte: a signature never leaves
+before Nova's certificate is verified.  TLS 1.2 is the least.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from attrs import define, field
+from OpenSSL import SSL
+from service_identity import VerificationError
+from service_identity.pyopenssl import verify_hostname, verify_ip_address
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from zope.interface import implementer
+
+#: What X509_verify_cert says by number (OpenSSL, x509_vfy.h), for the log.
+_VERIFY_ERRORS = {
+    2: "its issuer's certificate is missing",
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "its chain ends in a self-signed certificate that we don't trust",
+    20: "its issuer is not one that we trust",
+    21: "its issuer is not one that we trust",
+    23: "it was revoked",
+    26: "it is not meant for this purpose",
+}
+
+
+class TlsMisconfigured(Exception):
+    """
+    The TLS files can't be used; the text says which and why.
+    """
+
+
+class CertificateRefused(Exception):
+    """
+    Nova's certificate does not prove that it is Nova; the text says why.
+    """
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@define(eq=False)
+class ClientTls:
+    """
+    How to open TLS connections to one host.
+
+    @ivar _context: The OpenSSL context, with the files read.
+    @ivar _host: The name or IP address that Nova's certificate must hold.
+    @ivar _insecure: Whether the operator said that anybody may be Nova.
+    """
+
+    _context: SSL.Context = field(repr=False)
+    _host: str
+    _insecure: bool
+
+    def clientConnectionForTLS(self, tls_protocol: object) -> SSL.Connection:
+        """
+        Provide C{IOpenSSLClientConnectionCreator.clientConnectionForTLS}.
+        """
+        connection = SSL.Connection(self._context, None)
+        connection.set_app_data(_Seen())
+        if not _is_address(self._host):
+            connection.set_tlsext_host_name(self._host.encode("idna"))
+        return connection
+
+    def verify(self, connection: SSL.Connection) -> None:
+        """
+        Check the name in a certificate whose chain OpenSSL has verified.
+
+        @param connection: After its handshake.
+
+        @raise CertificateRefused: If the certificate is not for our host.
+        """
+        if self._insecure:
+            return
+        check = verify_ip_address if _is_address(self._host) else verify_hostname
+        try:
+            check(connection, self._host)
+        except (VerificationError, ValueError):
+            raise CertificateRefused(
+                f"the certificate is not for {self._host}"
+            ) from None
+
+
+def client_tls(
+    host: str,
+    ca: str | None,
+    certificate: str | None,
+    key: str | None,
+    insecure: bool,
+) -> ClientTls:
+    """
+    Read the files and make the context.
+
+    @param host: The name or IP address that Nova's certificate must hold.
+    @param ca: A file of trusted certificates; C{None}: the system's.
+    @param certificate: The file of our certificate and its chain; C{None}: none.
+    @param key: The file of its key.
+    @param insecure: Whether not to verify Nova at all.
+
+    @raise TlsMisconfigured: If a file can't be read or doesn't fit.
+    """
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    if insecure:
+        context.set_verify(SSL.VERIFY_NONE, None)
+    else:
+        context.set_verify(SSL.VERIFY_PEER, _note_refusal)
+        _trust(context, ca)
+    if certificate is not None:
+        _present(context, certificate, key or certificate)
+    return ClientTls(context, host, insecure)
+
+
+def describe_failure(error: BaseException, connection: SSL.Connection | None) -> str:
+    """
+    Say in words why a TLS connection failed.
+
+    @param error: What it was lost with.
+    @param connection: The connection, which knows why a certificate was refused.
+    """
+    seen = connection.get_app_data() if connection is not None else None
+    if isinstance(seen, _Seen) and seen.refusal is not None:
+        return f"Nova's certificate was refused: {seen.refusal}"
+    if isinstance(error, CertificateRefused):
+        return f"Nova's certificate was refused: {error}"
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return "TLS failed: " + "; ".join(str(entry[-1]) for entry in error.args[0])
+    return f"TLS failed: {type(error).__name__}"
+
+
+@define
+class _Seen:
+    """
+    What one connection's handshake met.
+    """
+
+    refusal: str | None = None
+
+
+def _note_refusal(
+    connection: SSL.Connection, _certificate: object, error: int, _depth: int, ok: int
+) -> bool:
+    """
+    Keep why OpenSSL refuses a certificate, for its own error doesn't say.
+    """
+    if not ok:
+        connection.get_app_data().refusal = _VERIFY_ERRORS.get(
+            error, f"verification error {error}"
+        )
+    return bool(ok)
+
+
+def _trust(context: SSL.Context, ca: str | None) -> None:
+    """
+    Load what we trust.
+    """
+    if ca is None:
+        context.set_default_verify_paths()
+        return
+    try:
+        context.load_verify_locations(ca)
+    except SSL.Error:
+        raise TlsMisconfigured(f"{ca}: no readable PEM certificates") from None
+
+
+def _present(context: SSL.Context, certificate: str, key: str) -> None:
+    """
+    Load what we show to Nova.
+    """
+    # Without this OpenSSL would ask for a passphrase on the terminal.
+    context.set_passwd_cb(lambda *_: b"")
+    try:
+        context.use_certificate_chain_file(certificate)
+    except SSL.Error:
+        raise TlsMisconfigured(f"{certificate}: no readable PEM certificate") from None
+    try:
+        context.use_privatekey_file(key)
+    except SSL.Error:
+        raise TlsMisconfigured(
+            f"{key}: no readable PEM key without a passphrase"
+        ) from None
+    try:
+        context.check_privatekey()
+    except SSL.Error:
+        raise TlsMisconfigured(f"{key} is not the key of {certificate}") from None
+
+
+def _is_address(host: str) -> bool:
+    """
+    Tell an IP address from a name.
+    """
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
