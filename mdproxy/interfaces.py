@@ -98,7 +98,7 @@ class IExchange(Interface):
     """
 
     request: Request = Attribute("What the instance asked.")
-    wire: bytes = Attribute("The signed request, as it goes to Nova: head and body.")
+    wire: bytes = Attribute("The signed head, all but Host (L{mdproxy.headers}).")
 
     def head(head: ResponseHead) -> None:
         """
@@ -123,7 +123,7 @@ class IExchange(Interface):
         """
         Learn that there will be no complete response.
 
-        @param error: One of the exceptions of L{mdproxy.upstream}.
+        @param error: One of the exceptions of L{mdproxy.http.client}.
         @param sent: Whether any byte of the request may have reached Nova.
         """
 

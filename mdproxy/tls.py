@@ -120,7 +120,9 @@ def client_tls(
     return ClientTls(context, host, insecure)
 
 
-def describe_failure(error: BaseException, connection: SSL.Connection | None) -> str:
+def describe_failure(
+    error: BaseException | None, connection: SSL.Connection | None
+) -> str:
     """
     Say in words why a TLS connection failed.
 

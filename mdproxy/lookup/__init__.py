@@ -1,3 +1,232 @@
+# -*- test-case-name: tests.test_lookup -*-
 """
-Who is asking: the books of facts, the decision table, and the lookup that joins them.
+Who is asking: the lookup joins the books of facts by the decision table.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from mdproxy.interfaces import IInventory, ISource, SourceState
+from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
+from mdproxy.lookup.decision import Facts, Policy, decide
+from mdproxy.model import Caller, Identity, Refusal
+
+#: For so many seconds after its last change from one MAC to another nobody is
+#: identified by a neighbour entry.  A handshake that was answered to a stolen address
+#: lies within: the kernel sends its SYN-ACK again after one second.
+CONTESTED: Final = 2.0
+
+#: Waiting callers are judged again so often even if no book changes, for leases run
+#: out, contested entries calm down and sources come to life without a changed fact.
+_RECHECK: Final = 0.5
+
+#: After so many seconds a network's inventories may be asked again for a stranger.
+_REFRESH: Final = 1.0
+
+
+class Neighbours(Protocol):
+    """
+    What the lookup asks of a neighbour source beside its book.
+    """
+
+    def drain(self) -> None:
+        """
+        Enter what the kernel has told and nobody has read yet.
+        """
+
+    def probe(self, network: str, address: str) -> str | None:
+        """
+        Ask the kernel for one entry, and enter what it says.
+        """
+
+
+@frozen
+class Books:
+    """
+    All that is known, by the kind of fact.
+    """
+
+    ports: PortBook
+    leases: LeaseBook
+    neighbours: NeighbourBook
+
+
+@define(eq=False)
+class InstanceLookup:
+    """
+    Joins the books into a verdict, and tells those who wait when to ask again.
+
+    @ivar _books: The facts.
+    @ivar _inventories: Who knows ports, in the order of the configuration.
+    @ivar _lease_sources: Who knows leases, by the network they know them of.
+    @ivar _neighbours: Who knows neighbours.
+    @ivar _policy: What the operator decided.
+    @ivar _clock: Monotonic time.
+    @ivar _wall: Seconds since the epoch, by which leases end.
+    @ivar _waiting: By network, what to call when facts of it have changed.
+    @ivar _refreshed: By network, when its inventories were last asked.
+    """
+
+    _books: Books
+    _inventories: Sequence[IInventory]
+    _lease_sources: Sequence[tuple[str, ISource]]
+    _neighbours: Neighbours
+    _policy: Policy
+    _clock: IReactorTime
+    _wall: Callable[[], float]
+    _waiting: dict[str, dict[object, Callable[[], None]]] = field(
+        factory=dict, init=False
+    )
+    _refreshed: dict[str, float] = field(factory=dict, init=False)
+    _waking: dict[str, IDelayedCall] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """
+        Hear of every changed fact.
+        """
+        self._books.ports.observe(self._wake_soon)
+        self._books.leases.observe(self._wake_soon)
+        self._books.neighbours.observe(self._wake_soon)
+
+    def verdict(self, caller: Caller) -> Identity | Refusal:
+        """
+        Judge a caller by what is known at this moment.
+
+        @return: Whom it is, or why nobody can say.
+        """
+        return decide(self.facts(caller), self._policy, self._is_doubtful(caller))
+
+    def facts(self, caller: Caller) -> Facts:
+        """
+        Collect what the books say of a caller at this moment.
+        """
+        books, network, address = self._books, caller.network, caller.address
+        lease = books.leases.holder(network, address, self._wall())
+        neighbour, mac, contested = None, caller.mac, False
+        if caller.identify_by == "mac":
+            neighbour, contested = self._neighbour(network, address)
+        elif caller.identify_by == "lease":
+            mac = None if lease is None else lease.mac
+        return Facts(
+            caller=caller,
+            neighbour=neighbour,
+            contested=contested,
+            lease=lease,
+            by_mac=() if mac is None else books.ports.by_mac(network, mac),
+            by_address=books.ports.by_address(network, address),
+        )
+
+    def still_holds(self, identity: Identity) -> bool:
+        """
+        Tell whether the answer may begin to flow to whom it was asked for.
+
+        @return: Whether the neighbour entry still points to the caller and its port is
+            still current.
+        """
+        caller, port = identity.evidence.caller, identity.port
+        if caller.identify_by == "mac":
+            neighbour, contested = self._neighbour(caller.network, caller.address)
+            if contested or neighbour != caller.mac:
+                return False
+        return port in self._books.ports.by_mac(caller.network, port.mac)
+
+    def wait(self, network: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """
+        Have somebody called each time that a verdict on a network may have changed.
+
+        @param wake: Is called until the wait is ended; must not raise.
+
+        @return: Ends the wait.
+        """
+        key = object()
+        self._waiting.setdefault(network, {})[key] = wake
+        self._schedule(network, _RECHECK)
+
+        def end() -> None:
+            waiting = self._waiting.get(network, {})
+            waiting.pop(key, None)
+            if not waiting and network in self._waiting:
+                del self._waiting[network]
+                self._waking.pop(network).cancel()
+
+        return end
+
+    def refresh(self, network: str) -> None:
+        """
+        Have the inventories look again for somebody they missed, once a second at most.
+        """
+        now = self._clock.seconds()
+        last = self._refreshed.get(network)
+        if last is not None and now - last < _REFRESH:
+            return
+        self._refreshed[network] = now
+        for inventory in self._inventories:
+            inventory.refresh(network)
+
+    def _neighbour(self, network: str, address: str) -> tuple[str | None, bool]:
+        """
+        Look up where an answer would go, as of now and not as of the last event.
+
+        @return: The MAC, and whether the entry changed hands lately.
+        """
+        self._neighbours.drain()
+        book = self._books.neighbours
+        mac = book.mac_of(network, address)
+        if mac is None:
+            mac = self._neighbours.probe(network, address)
+        flipped = book.flipped_at(network, address)
+        recently = flipped is not None and self._clock.seconds() - flipped < CONTESTED
+        return mac, recently
+
+    def _is_doubtful(self, caller: Caller) -> bool:
+        """
+        Tell whether a refusal would prove nothing.
+
+        It proves something where at least one inventory can know the network, and all
+        that can are live.
+        """
+        network = caller.network
+        able = [i for i in self._inventories if i.knows(network)]
+        if not able or any(i.state is not SourceState.LIVE for i in able):
+            return True
+        if caller.identify_by != "lease":
+            return False
+        return any(
+            source.state is not SourceState.LIVE
+            for where, source in self._lease_sources
+            if where == network
+        )
+
+    def _wake_soon(self, network: str) -> None:
+        """
+        Wake those who wait for a network, once for all changes of this turn.
+        """
+        if network in self._waiting:
+            self._schedule(network, 0)
+
+    def _schedule(self, network: str, delay: float) -> None:
+        """
+        Wake those who wait for a network after a delay, or earlier if so scheduled.
+        """
+        waking = self._waking.get(network)
+        due = self._clock.seconds() + delay
+        if waking is None:
+            self._waking[network] = self._clock.callLater(delay, self._wake, network)
+        elif waking.getTime() > due:
+            waking.reset(delay)
+
+    def _wake(self, network: str) -> None:
+        """
+        Wake those who wait for a network.
+        """
+        del self._waking[network]
+        self._schedule(network, _RECHECK)
+        for wake in list(self._waiting.get(network, {}).values()):
+            wake()
+        if network not in self._waiting and network in self._waking:
+            self._waking.pop(network).cancel()

@@ -1,0 +1,317 @@
+# -*- test-case-name: tests.test_http_client -*-
+"""
+One kept connection to Nova, one request in flight on it.
+
+The connection is of use only after L{NovaConnection.connectionMade}, or with TLS after
+the handshake and the check of Nova's name: nothing is written before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from typing import Protocol as Shape
+
+from attrs import frozen
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mdproxy.headers import finish
+from mdproxy.http.parsing import BadResponse, End, ResponseEvent, ResponseReader
+from mdproxy.interfaces import IExchange
+from mdproxy.model import ResponseHead
+from mdproxy.sweep import NEVER
+from mdproxy.tls import CertificateRefused, ClientTls, describe_failure
+
+
+class UpstreamError(Exception):
+    """
+    Nova gave no complete response; the text says why, without anything secret.
+    """
+
+
+class UpstreamUnavailable(UpstreamError):
+    """
+    No connection could be had, or it was lost before a response began.
+    """
+
+
+class UpstreamTlsFailed(UpstreamUnavailable):
+    """
+    Nova could not be verified, or did not accept our certificate.
+    """
+
+
+class UpstreamTimedOut(UpstreamError):
+    """
+    Nova took a request and did not answer in time.
+    """
+
+
+class UpstreamBroken(UpstreamError):
+    """
+    Nova's answer breaks the protocol.
+    """
+
+
+@frozen
+class Patience:
+    """
+    How long Nova may take, in seconds.
+
+    @ivar connect: For a connection with its TLS handshake.
+    @ivar first_byte: From a sent request to the next byte of the answer.
+    @ivar idle: How long an unused connection is kept.
+    """
+
+    connect: float = 3.0
+    first_byte: float = 30.0
+    idle: float = 30.0
+
+
+class Owner(Shape):
+    """
+    What a connection tells its pool.
+    """
+
+    def ready(self, connection: NovaConnection) -> None:
+        """
+        The connection may carry its first request.
+        """
+
+    def released(self, connection: NovaConnection, exchange: IExchange) -> None:
+        """
+        The connection has answered an exchange and may carry the next request.
+        """
+
+    def lost(
+        self,
+        connection: NovaConnection,
+        exchange: IExchange | None,
+        error: UpstreamError,
+    ) -> None:
+        """
+        The connection is gone, or must not be used any more.
+
+        @param exchange: Whose request was in flight on it.
+        """
+
+
+@implementer(IHandshakeListener)
+class NovaConnection(Protocol):
+    """
+    A connection to one endpoint.
+
+    @ivar _owner: The pool.
+    @ivar _clock: What time it is.
+    @ivar _patience: How long Nova may take.
+    @ivar _host: The Host field's value.
+    @ivar _tls: How to verify Nova; C{None} on plain HTTP.
+    @ivar exchange: Whose request is in flight.
+    @ivar served: How many requests it has carried to their end.
+    @ivar deadline: When it times out, for the sweep.
+    """
+
+    transport: Any
+
+    def __init__(
+        self,
+        owner: Owner,
+        clock: IReactorTime,
+        patience: Patience,
+        host: bytes,
+        tls: ClientTls | None = None,
+    ) -> None:
+        """
+        Be a connection that is not there yet.
+        """
+        self._owner = owner
+        self._clock = clock
+        self._patience = patience
+        self._host = host
+        self._tls = tls
+        self.exchange: IExchange | None = None
+        self.served = 0
+        self.deadline = clock.seconds() + patience.connect
+        self._reader: ResponseReader | None = None
+        self._headed = False
+        self._usable = False
+        self._gone = False
+        self._refusal: CertificateRefused | None = None
+
+    def connectionMade(self) -> None:
+        """
+        TCP is there; with TLS the handshake begins.
+        """
+        if self._gone:
+            self.transport.abortConnection()
+            return
+        self.transport.setTcpNoDelay(True)
+        if self._tls is None:
+            self._become_ready()
+
+    def handshakeCompleted(self) -> None:
+        """
+        The chain is verified; check the name, and only then be of use.
+        """
+        assert self._tls is not None
+        try:
+            self._tls.verify(self.transport.getHandle())
+        except CertificateRefused as refused:
+            self._refusal = refused
+            self.transport.abortConnection()
+        else:
+            self._become_ready()
+
+    def start(self, exchange: IExchange) -> None:
+        """
+        Send a request.
+
+        @param exchange: Whose request it is; the connection must be free.
+        """
+        assert self.exchange is None
+        request = exchange.request
+        self.exchange = exchange
+        self._headed = False
+        self._reader = ResponseReader(request.method == b"HEAD")
+        self.deadline = self._clock.seconds() + self._patience.first_byte
+        self.transport.write(finish(exchange.wire, self._host, request.body))
+
+    def drop(self) -> None:
+        """
+        Close at once and tell nobody: whatever is in flight belongs to nobody now.
+        """
+        self._leave(UpstreamUnavailable("dropped"))
+
+    def pause(self) -> None:
+        """
+        Stop reading, for the instance reads slower than Nova writes.
+        """
+        self.transport.pauseProducing()
+        self.deadline = NEVER
+
+    def resume(self) -> None:
+        """
+        Go on reading.
+        """
+        self.transport.resumeProducing()
+        self.deadline = self._clock.seconds() + self._patience.first_byte
+
+    def timed_out(self) -> None:
+        """
+        Provide C{Timed.timed_out}.
+        """
+        if not self._usable:
+            self._give_up(UpstreamUnavailable("no connection in time"))
+        elif self.exchange is not None:
+            self._give_up(UpstreamTimedOut("no answer in time"))
+        else:
+            self._give_up(UpstreamUnavailable("idle for long"))
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Read a piece of the answer.
+        """
+        if self.exchange is None or self._reader is None:
+            # A response to nobody must not become the next instance's.
+            self._give_up(UpstreamBroken("bytes without a request"))
+            return
+        self.deadline = self._clock.seconds() + self._patience.first_byte
+        try:
+            events = self._reader.feed(data)
+        except BadResponse as bad:
+            self._give_up(UpstreamBroken(str(bad)))
+        else:
+            self._tell(events)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        The connection is gone.
+        """
+        if self._gone:
+            return
+        if self._reader is not None and reason.check(ConnectionDone) is not None:
+            try:
+                self._tell(self._reader.close())
+            except BadResponse as cut:
+                error = UpstreamBroken if self._headed else UpstreamUnavailable
+                self._give_up(error(str(cut)))
+                return
+        if not self._gone:
+            self._give_up(self._cause(reason))
+
+    def _tell(self, events: list[ResponseEvent]) -> None:
+        """
+        Pass on what was read, as long as the exchange is still ours.
+        """
+        exchange = self.exchange
+        for event in events:
+            if exchange is None or self.exchange is not exchange:
+                return
+            if isinstance(event, bytes):
+                exchange.body(event)
+            elif isinstance(event, ResponseHead):
+                self._headed = True
+                exchange.head(event)
+            else:
+                self._end(exchange, event)
+
+    def _end(self, exchange: IExchange, end: End) -> None:
+        """
+        The response is complete: be free before anybody asks for a connection.
+        """
+        self.served += 1
+        if end.reusable:
+            self.exchange = self._reader = None
+            self.deadline = self._clock.seconds() + self._patience.idle
+            self._owner.released(self, exchange)
+        else:
+            self._leave(UpstreamUnavailable("Nova does not keep the connection"))
+        exchange.done()
+
+    def _become_ready(self) -> None:
+        """
+        Be of use from now on.
+        """
+        self._usable = True
+        self.deadline = self._clock.seconds() + self._patience.idle
+        self._owner.ready(self)
+
+    def _give_up(self, error: UpstreamError) -> None:
+        """
+        Be gone, and let the exchange know.
+        """
+        exchange = self._leave(error)
+        if exchange is not None:
+            exchange.failed(error, True)
+
+    def _leave(self, error: UpstreamError) -> IExchange | None:
+        """
+        Be gone, and let only the pool know.
+
+        @return: Whose request was in flight.
+        """
+        if self._gone:
+            return None
+        self._gone = True
+        self.deadline = NEVER
+        exchange, self.exchange, self._reader = self.exchange, None, None
+        if self.transport is not None:
+            self.transport.abortConnection()
+        self._owner.lost(self, exchange, error)
+        return exchange
+
+    def _cause(self, reason: Failure) -> UpstreamError:
+        """
+        Name why the connection was lost.
+        """
+        if self._tls is not None:
+            error = self._refusal or reason.value
+            if isinstance(error, CertificateRefused | SSL.Error) or not self._usable:
+                return UpstreamTlsFailed(
+                    describe_failure(error, self.transport.getHandle())
+                )
+        return UpstreamUnavailable(f"connection lost: {type(reason.value).__name__}")

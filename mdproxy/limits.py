@@ -1,0 +1,100 @@
+# -*- test-case-name: tests.test_limits -*-
+"""
+How much one instance may take, so that the others get theirs.
+
+Pure: plain counting, with C{now} as an argument where time matters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
+
+from attrs import define, field
+
+#: What is counted by: a network and, on it, an address or MAC.
+Seat = tuple[str, str]
+
+
+@define
+class Shares:
+    """
+    Places in a common pool, of which no seat gets more than its share.
+
+    @ivar _of_seat: The most that one seat may hold.
+    @ivar _of_network: The most that one network may hold.
+    @ivar _of_all: The most that may be held together.
+    """
+
+    _of_seat: int
+    _of_network: int
+    _of_all: int
+    _held: Counter[Seat] = field(factory=Counter, init=False)
+    _by_network: Counter[str] = field(factory=Counter, init=False)
+
+    def take(self, seat: Seat) -> bool:
+        """
+        Take a place, if there is one.
+
+        @return: Whether it was taken, and so must be given back.
+        """
+        if (
+            self._held[seat] >= self._of_seat
+            or self._by_network[seat[0]] >= self._of_network
+            or self.taken >= self._of_all
+        ):
+            return False
+        self._held[seat] += 1
+        self._by_network[seat[0]] += 1
+        return True
+
+    def give_back(self, seat: Seat) -> None:
+        """
+        Give back a place that was taken.
+        """
+        for counter, key in ((self._held, seat), (self._by_network, seat[0])):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
+
+    @property
+    def taken(self) -> int:
+        """
+        Count the places that are taken.
+        """
+        return self._by_network.total()
+
+
+@define
+class Seldom:
+    """
+    Lets an event through once in a while, so that a log can't be flooded.
+
+    @ivar _period: For so many seconds an event is not let through again.
+    @ivar _most: Of how many events it keeps count; the eldest are forgotten.
+    """
+
+    _period: float = 60.0
+    _most: int = 4096
+    _seen: OrderedDict[Hashable, tuple[float, int]] = field(
+        factory=OrderedDict, init=False
+    )
+
+    def passes(self, event: Hashable, now: float) -> int | None:
+        """
+        Ask whether to tell of an event.
+
+        @param now: Seconds, monotonic.
+
+        @return: C{None}: not now.  Otherwise how many times it was kept quiet since it
+            was last told.
+        """
+        since, quiet = self._seen.get(event, (None, 0))
+        if since is not None and now - since < self._period:
+            self._seen[event] = (since, quiet + 1)
+            return None
+        self._seen[event] = (now, 0)
+        self._seen.move_to_end(event)
+        if len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+        return quiet

@@ -1,0 +1,78 @@
+# -*- test-case-name: tests.test_sweep -*-
+"""
+Coarse timers: one timer looks at all deadlines, four times a second.
+
+A connection moves its deadline with every request; a timer of the reactor for each
+would cost more than the request's parsing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from attrs import define, field
+from twisted.application.internet import TimerService
+from twisted.internet.interfaces import IReactorTime
+
+#: Deadlines are kept to within so many seconds.
+PERIOD: Final = 0.25
+
+#: The deadline of something that waits for nothing.
+NEVER: Final = float("inf")
+
+
+class Timed(Protocol):
+    """
+    Something with a deadline.
+
+    @ivar deadline: When it times out, in the reactor's seconds; L{NEVER} for never.
+    """
+
+    deadline: float
+
+    def timed_out(self) -> None:
+        """
+        Act on the deadline having passed; the deadline has been set to L{NEVER}.
+        """
+
+
+@define(eq=False)
+class Sweep:
+    """
+    The owner of all coarse deadlines.
+
+    @ivar _clock: What time it is.
+    """
+
+    _clock: IReactorTime
+    _members: set[Timed] = field(factory=set, init=False)
+
+    def add(self, member: Timed) -> None:
+        """
+        Watch a member's deadline from now on.
+        """
+        self._members.add(member)
+
+    def discard(self, member: Timed) -> None:
+        """
+        Watch it no longer.
+        """
+        self._members.discard(member)
+
+    def tick(self) -> None:
+        """
+        Tell every member whose deadline has passed.
+        """
+        now = self._clock.seconds()
+        for member in [m for m in self._members if m.deadline <= now]:
+            member.deadline = NEVER
+            member.timed_out()
+
+    def service(self) -> TimerService:
+        """
+        Make the service that ticks.
+        """
+        ticker: Any = TimerService(PERIOD, self.tick)
+        ticker.clock = self._clock
+        service: TimerService = ticker
+        return service
