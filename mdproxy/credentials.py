@@ -1,0 +1,190 @@
+# -*- test-case-name: tests.test_credentials -*-
+"""
+The secret and the files that prove who is who: they are there, and they are private.
+
+What is wrong with them becomes a fault of the L{Settings}; what they hold shows in
+none.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from attrs import frozen
+
+from mdproxy.settings import Settings, printable
+
+#: The option that holds the secret, in Neutron's files as well.
+SECRET = "metadata_proxy_shared_secret"
+
+#: Far more than any secret, certificate or key.
+_MOST = 1 << 20
+_OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+
+
+class _Unfit(Exception):
+    """
+    A file can't be used; the text says why.
+    """
+
+
+@frozen
+class _File:
+    """
+    A file as it was read.
+
+    @ivar data: What it holds.
+    @ivar mode: Its permissions.
+    """
+
+    data: bytes
+    mode: int
+
+
+def _read(path: str) -> _File:
+    """
+    Read a regular file that is not empty.
+
+    @raise _Unfit: If it is none, or can't be read.
+    """
+    try:
+        # Not to wait for the other end if it is a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as stream:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise _Unfit("is not a file")
+            data = stream.read(_MOST + 1)
+    except OSError as error:
+        raise _Unfit(f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise _Unfit("is not a file") from None
+    if len(data) > _MOST:
+        raise _Unfit("is larger than 1 MiB")
+    if not data.strip():
+        raise _Unfit("is empty")
+    return _File(data, stat.S_IMODE(found.st_mode))
+
+
+def check_file(settings: Settings, option: str, path: str, private: bool) -> bytes:
+    """
+    Make sure that a file can be used.
+
+    @param settings: Told what is wrong with it.
+    @param option: The option that names it.
+    @param path: Its path; a symbolic link is judged by what it points to.
+    @param private: Whether only its owner may have access to it.
+
+    @return: What it holds; nothing if it can't be used.
+    """
+    try:
+        file = _read(path)
+    except _Unfit as error:
+        settings.fault("DEFAULT", option, f"{printable(path)} {error}")
+        return b""
+    if private and file.mode & _OTHERS:
+        settings.fault(
+            "DEFAULT",
+            option,
+            f"{printable(path)} is open to others than its owner (mode "
+            f"{file.mode:04o}): chmod 0600 makes it private",
+        )
+    return file.data
+
+
+def find_secret(settings: Settings) -> bytes:
+    """
+    Find the secret, in its option or in its file.
+
+    @param settings: Told what is wrong with it.
+
+    @return: The secret as the key that Nova uses: its UTF-8 bytes.
+    """
+    text: str = settings.value("DEFAULT", SECRET)
+    path: str = settings.value("DEFAULT", f"{SECRET}_file")
+    if text and path:
+        settings.fault(
+            "DEFAULT",
+            f"{SECRET}_file",
+            f"the secret is given in {settings.place('DEFAULT', SECRET)} as well: "
+            "keep one of the two",
+        )
+    elif path:
+        return _secret_of_file(settings, path)
+    elif text:
+        _check_characters(settings, SECRET, text)
+        _note_readable(settings)
+    else:
+        _judge_empty(settings)
+    return text.encode()
+
+
+def _secret_of_file(settings: Settings, path: str) -> bytes:
+    """
+    Read the secret's own file.
+    """
+    option = f"{SECRET}_file"
+    data = check_file(settings, option, path, private=True)
+    if not data:
+        return data
+    try:
+        text = data.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        settings.fault("DEFAULT", option, f"{printable(path)} is not UTF-8")
+        return b""
+    if text != text.strip():
+        settings.note(
+            "DEFAULT", option, f"the secret in {path} begins or ends with a space"
+        )
+    _check_characters(settings, option, text)
+    return text.encode()
+
+
+def _check_characters(settings: Settings, option: str, text: str) -> None:
+    """
+    Refuse what no line of Nova's configuration can hold.
+    """
+    if any(character in text for character in "\0\r\n"):
+        settings.fault(
+            "DEFAULT", option, "the secret must be one line, without a NUL character"
+        )
+
+
+def _note_readable(settings: Settings) -> None:
+    """
+    Point out a configuration file that shows the secret to others.
+
+    Neutron's own is commonly 0640, of group neutron, so this is no fault.
+    """
+    file = settings.file_of("DEFAULT", SECRET)
+    try:
+        mode = 0 if file is None else stat.S_IMODE(os.stat(file).st_mode)
+    except OSError:
+        return  # It vanished after it was read; it shows nothing any more.
+    if mode & _OTHERS:
+        settings.note(
+            "DEFAULT",
+            SECRET,
+            f"holds the secret in a file that is open to others than its owner (mode "
+            f"{mode:04o}); {SECRET}_file keeps it apart",
+        )
+
+
+def _judge_empty(settings: Settings) -> None:
+    """
+    Decide whether we may do without a secret.
+    """
+    if settings.value("DEFAULT", "allow_empty_secret"):
+        settings.note(
+            "DEFAULT",
+            "allow_empty_secret",
+            "there is no secret, so Nova must believe anybody who reaches it",
+        )
+    elif not settings.is_faulty("DEFAULT", SECRET):
+        settings.fault(
+            "DEFAULT",
+            SECRET,
+            f"is empty: put Nova's secret here or into {SECRET}_file, or set "
+            "allow_empty_secret = true",
+        )

@@ -1,0 +1,105 @@
+# -*- test-case-name: tests.test_places -*-
+"""
+Hosts, addresses, devices, networks and endpoints, as an operator writes them.
+
+Pure: text in; what it means, or what is wrong with it, out.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Any, cast
+
+from attrs import define
+from oslo_config import types
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory
+
+from mdproxy.model import canonical_address
+
+#: What a network may be called; C{@} and the comma have a meaning in lease sources.
+NETWORK = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._:-]{0,254}\Z")
+#: Linux's rule (net/core/dev.c, C{dev_valid_name}), in printable ASCII.
+DEVICE = re.compile(r"(?!\.{1,2}\Z)[!-.0-9;-~]{1,15}\Z")
+#: A host with a port behind it.
+_WITH_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):[0-9]+\Z")
+
+_LIKE = "like tcp:8085:interface=127.0.0.1 or unix:/run/mdproxy/status.sock"
+
+
+def bare(host: str) -> str:
+    """
+    Take the brackets off an IPv6 address.
+    """
+    bracketed = host.startswith("[") and host.endswith("]") and ":" in host
+    return host[1:-1] if bracketed else host
+
+
+def problem_of_host(host: str, text: str) -> str | None:
+    """
+    Say what is wrong with a host of Nova's.
+    """
+    if "/" in text:
+        return "is not a host: write just the name or address, without http:// and path"
+    if "%" in text:
+        return "is an address with a zone, which is not supported"
+    try:
+        types.HostAddress()(host)
+    except ValueError:
+        if _WITH_PORT.match(text):
+            return "is not a host: the port belongs into nova_metadata_port"
+        return "is neither a host name nor an IP address"
+    return None
+
+
+@define
+class _Place:
+    """
+    Stands in for the reactor, to learn where an endpoint would listen.
+    """
+
+    at: tuple[str, int] | None = None
+
+    def listenTCP(
+        self, port: int, factory: Factory, backlog: int = 50, interface: str = ""
+    ) -> None:
+        """
+        Take note of an address and a port.
+        """
+        self.at = (interface, port)
+
+    def listenUNIX(self, address: str, factory: Factory, **more: Any) -> None:
+        """
+        Nobody but this host's users reaches a UNIX socket: there is nothing to note.
+        """
+
+
+def place_of(text: str) -> tuple[str, int] | None:
+    """
+    Find the address and port of an endpoint.
+
+    @return: Both, or C{None} for a UNIX socket.
+
+    @raise ValueError: If it is no endpoint, or anybody but this host can reach it.
+    """
+    # Other kinds would have Twisted load plugins and read files.
+    if text.partition(":")[0] not in ("tcp", "tcp6", "unix"):
+        raise ValueError(f"is no tcp or unix endpoint, {_LIKE}")
+    place = _Place()
+    try:
+        endpoint = serverFromString(cast(Any, place), text)
+        endpoint.listen(Factory())
+    except Exception:  # Its parser raises whatever comes up.
+        raise ValueError(f"is no endpoint that Twisted understands, {_LIKE}") from None
+    if place.at is None:
+        return None
+    host, port = place.at
+    address = "127.0.0.1" if host == "localhost" else host
+    try:
+        loopback = ip_address(address).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback or not 0 < port < 65536:
+        raise ValueError(f"is reachable from outside or has no port, {_LIKE}")
+    return canonical_address(address), port

@@ -1,0 +1,520 @@
+# -*- test-case-name: tests.test_settings -*-
+"""
+Configuration files to settings: what stands where, under names that exist.
+
+oslo.config gives types, defaults and C{$} references.  Its reader of files stops at
+the first broken line, keeps no line numbers and passes over unknown names in silence;
+so files are read here, by the same grammar (L{parse}), and oslo.config is handed
+what they say.
+
+No text of ours repeats a line or a value of an option that is secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from attrs import define, field, frozen
+from oslo_config import cfg, types
+
+from mdproxy.neutron_options import NEUTRON_OPTIONS, NEUTRON_SECTIONS
+from mdproxy.options import (
+    LATER,
+    LISTENER,
+    LISTENER_OPTIONS,
+    RENAMED,
+    SECTIONS,
+    Seconds,
+)
+
+#: Far more than any configuration; a bound for what is read by mistake.
+_MOST = 1 << 20
+
+_SECRET_NAME = "metadata_proxy_shared_secret"
+_SECRET = re.compile(rf"\$\{{?[\w.]*{_SECRET_NAME}(?!_file)")
+_LIKE_A_COMMENT = re.compile(r"\s[#;]")
+_COMMENT = (
+    "end in a comment, but oslo.config takes that for a part of the value: a comment "
+    "needs a line of its own"
+)
+_CONTINUED = "a line that begins with a space continues the one before"
+
+
+@frozen
+class Setting:
+    """
+    One option as one file sets it.
+
+    @ivar file: The file.
+    @ivar line: The line that the option stands on.
+    @ivar section: The section, as it is written.
+    @ivar option: The option; empty for the header of the section.
+    @ivar value: The value, without quotes; continued lines are joined by newlines.
+    """
+
+    file: str
+    line: int
+    section: str
+    option: str
+    value: str = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        """
+        Name the place for the operator.
+        """
+        section = printable(self.section)
+        return f"{self.file} line {self.line}: [{section}] {self.option}".rstrip()
+
+
+def printable(text: str) -> str:
+    """
+    Make a text from a file fit to be shown on a terminal, and not too long.
+    """
+    short = text if len(text) <= 64 else f"{text[:64]}…"
+    return short if short.isprintable() else ascii(short)[1:-1]
+
+
+@define
+class _Parser:
+    """
+    The grammar of oslo.config (C{oslo_config.iniparser}), which goes on after faults.
+    """
+
+    _file: str
+    settings: list[Setting] = field(factory=list, init=False)
+    faults: list[str] = field(factory=list, init=False)
+    _section: str | None = field(default=None, init=False)
+    _skipping: bool = field(default=False, init=False)
+    _open: tuple[int, str, list[str]] | None = field(default=None, init=False)
+
+    def line(self, number: int, line: str) -> None:
+        """
+        Take the next line.
+        """
+        if line.startswith((" ", "\t")) and line.strip():
+            if self._open is None:
+                self._fault(number, f"continues nothing: {_CONTINUED}")
+            else:
+                self._open[2].append(line.strip())
+            return
+        self.flush()
+        line = line.rstrip()
+        if line.startswith("["):
+            self._header(number, line)
+        elif line and not line.startswith(("#", ";")):
+            self._assignment(number, line)
+
+    def flush(self) -> None:
+        """
+        Take the option that no line continues any more.
+        """
+        if self._open is not None and self._section is not None:
+            number, option, values = self._open
+            value = "\n".join(values)
+            self.settings.append(
+                Setting(self._file, number, self._section, option, value)
+            )
+        self._open = None
+
+    def _header(self, number: int, line: str) -> None:
+        """
+        Begin a section.
+        """
+        self._section = line[1:-1].strip() if line.endswith("]") else None
+        self._skipping = not self._section
+        if self._section:
+            self.settings.append(Setting(self._file, number, self._section, "", ""))
+        else:
+            self._section = None
+            self._fault(number, "a section's header is written [NAME]")
+
+    def _assignment(self, number: int, line: str) -> None:
+        """
+        Begin an option.
+        """
+        cut = min((at for at in map(line.find, ":=") if at >= 0), default=-1)
+        option = line[: max(cut, 0)].strip()
+        if not option:
+            self._fault(number, "an option is written NAME = VALUE")
+        elif self._section is None and not self._skipping:
+            self._fault(number, "an option stands before any [section]")
+        else:
+            value = line[cut + 1 :].strip()
+            if value and value[0] == value[-1] and value[0] in "\"'":
+                value = value[1:-1]
+            self._open = (number, printable(option), [value])
+
+    def _fault(self, number: int, text: str) -> None:
+        """
+        Note what is wrong with a line, without showing it.
+        """
+        self.faults.append(f"{self._file} line {number}: {text}")
+
+
+def parse(file: str, text: str) -> tuple[list[Setting], list[str]]:
+    """
+    Read the text of a configuration file.
+
+    @param file: The file's name, for what is said about it.
+    @param text: What it holds.
+
+    @return: Everything that is set, headers included, and every fault.
+    """
+    parser = _Parser(file)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for number, line in enumerate(lines, 1):
+        parser.line(number, line)
+    parser.flush()
+    return parser.settings, parser.faults
+
+
+def read(file: str) -> tuple[list[Setting], list[str]]:
+    """
+    Read a configuration file.
+
+    @param file: Its path.
+
+    @return: Everything that is set, and every fault.
+    """
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read(_MOST + 1)
+    except OSError as error:
+        return [], [f"{file}: cannot be read: {error.strerror}"]
+    if len(data) > _MOST:
+        return [], [f"{file}: is larger than a configuration file can be (1 MiB)"]
+    try:
+        # A byte order mark is no part of the text.
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return [], [f"{file} line {line}: is not UTF-8"]
+    return parse(file, text)
+
+
+def find(files: Sequence[str], dirs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """
+    Name the files to read, in order: files first, then what the directories hold.
+
+    @param files: Files.
+    @param dirs: Directories; their C{*.conf} count, in the order of their names.
+
+    @return: The files, and the faults of directories.
+    """
+    found, faults = list(files), []
+    for directory in dirs:
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError as error:
+            faults.append(f"{directory}: cannot be read: {error.strerror}")
+            continue
+        found += [os.path.join(directory, n) for n in names if n.endswith(".conf")]
+    return found, faults
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """
+    Guess what was meant by a word that does not exist.
+
+    @param word: The word.
+    @param known: The words that exist.
+
+    @return: The rest of a sentence: the closest word, or all of them.
+    """
+    words = list(known)
+    lower = {known_word.lower(): known_word for known_word in reversed(words)}
+    close = get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {lower[close[0]]}?"
+    return f"there is {', '.join(words)}"
+
+
+def _canonical(section: str) -> str:
+    """
+    Spell a section as we do: oslo.config takes no notice of case in sections.
+
+    The name of a listener keeps its case, for so does that of a network device.
+    """
+    lower = section.lower()
+    if lower.startswith(LISTENER):
+        return LISTENER + section[len(LISTENER) :].strip()
+    return "DEFAULT" if lower == "default" else lower
+
+
+def _options(section: str) -> Mapping[str, cfg.Opt]:
+    """
+    Find the options of a section, by name; none for a section that does not exist.
+    """
+    is_listener = section.startswith(LISTENER)
+    options = LISTENER_OPTIONS if is_listener else SECTIONS.get(section, ())
+    return {option.name: option for option in options}
+
+
+def _right(kind: Any) -> str:
+    """
+    Say what values a type has.
+    """
+    if isinstance(kind, Seconds):
+        return "a number of seconds above 0, at most 86400"
+    if isinstance(kind, types.Boolean):
+        return "true or false"
+    if isinstance(kind, types.Integer):
+        return f"a whole number from {kind.min} to {kind.max}"
+    return f"one of {', '.join(getattr(kind, 'choices', None) or ())}"
+
+
+@define
+class Settings:
+    """
+    All settings of all files, and all that was found wrong or strange with them.
+
+    @ivar files: The files, in the order of reading; what a later one says counts.
+    @ivar faults: One sentence for everything that is wrong.
+    @ivar notes: One sentence for everything that is right, but worth knowing.
+    @ivar listeners: The names of the listeners, in order.
+    @ivar _set: Each option's last setting, by section and option.
+    @ivar _faulty: Sections and options that were found wrong.
+    """
+
+    files: list[str]
+    faults: list[str] = field(factory=list)
+    notes: list[str] = field(factory=list)
+    listeners: list[str] = field(factory=list, init=False)
+    _set: dict[tuple[str, str], Setting] = field(factory=dict, init=False, repr=False)
+    _faulty: set[tuple[str, str]] = field(factory=set, init=False)
+    _conf: cfg.ConfigOpts = field(factory=cfg.ConfigOpts, init=False, repr=False)
+
+    @classmethod
+    def load(cls, files: Sequence[str], dirs: Sequence[str]) -> Settings:
+        """
+        Read files.
+
+        @param files: Files.
+        @param dirs: Directories whose C{*.conf} are read after them.
+        """
+        found, faults = find(files, dirs)
+        settings = cls(found, faults)
+        for section, options in SECTIONS.items():
+            settings._register(section, options)
+        for file in found:
+            content, faults = read(file)
+            settings.faults += faults
+            settings._take(file, content)
+        # No command line, no environment: nothing but what we hand over.
+        settings._conf(
+            [], default_config_files=[], default_config_dirs=[], use_env=False
+        )
+        for (section, option), setting in settings._set.items():
+            if option:
+                settings._hand_over(section, option, setting)
+        return settings
+
+    def value(self, section: str, option: str) -> Any:
+        """
+        Look up an option.
+
+        @param section: Its section.
+        @param option: Its name.
+
+        @return: Its value, or its default where it is not set or was found wrong.
+        """
+        declared = _options(section)[option]
+        try:
+            group = self._conf if section == "DEFAULT" else self._conf[section]
+            return group[option]
+        except (cfg.Error, RecursionError):
+            self.fault(section, option, _unresolved(declared))
+            return declared.default
+
+    def fault(self, section: str, option: str, text: str) -> None:
+        """
+        Note that an option is wrong.
+
+        @param section: Its section.
+        @param option: Its name; empty for the section as a whole.
+        @param text: What is wrong, and what would be right.
+        """
+        self._faulty.add((section, option))
+        sentence = f"{self.place(section, option)}: {text}"
+        if sentence not in self.faults:
+            self.faults.append(sentence)
+
+    def note(self, section: str, option: str, text: str) -> None:
+        """
+        Note that an option is right, but worth knowing.
+
+        @param section: Its section.
+        @param option: Its name.
+        @param text: What is worth knowing.
+        """
+        self.notes.append(f"{self.place(section, option)}: {text}")
+
+    def place(self, section: str, option: str) -> str:
+        """
+        Name the place of an option for the operator.
+
+        @param section: Its section.
+        @param option: Its name.
+
+        @return: File, line, section and option; the line of the section's header where
+            the option is not set.
+        """
+        setting = self._set.get((section, option))
+        if setting is not None:
+            return setting.place
+        header = self._set.get((section, ""))
+        if header is not None:
+            return f"{header.place} {option}".rstrip()
+        return f"{', '.join(self.files)}: [{section}] {option}".rstrip()
+
+    def file_of(self, section: str, option: str) -> str | None:
+        """
+        Name the file that sets an option.
+
+        @param section: Its section.
+        @param option: Its name.
+
+        @return: The file; C{None} where none does.
+        """
+        setting = self._set.get((section, option))
+        return None if setting is None else setting.file
+
+    def is_faulty(self, section: str, option: str | None = None) -> bool:
+        """
+        Tell whether anything was found wrong so far.
+
+        @param section: A section.
+        @param option: An option of it; C{None} asks for any of the section.
+        """
+        if option is not None:
+            return (section, option) in self._faulty
+        return any(where == section for where, _ in self._faulty)
+
+    def _register(self, section: str, options: Sequence[cfg.Opt]) -> None:
+        """
+        Make a section's options known to oslo.config.
+        """
+        group = None if section == "DEFAULT" else section
+        self._conf.register_opts(options, group=group)
+
+    def _take(self, file: str, content: Sequence[Setting]) -> None:
+        """
+        Take what one file says.
+        """
+        passed: dict[str, list[str]] = {}
+        seen: set[tuple[str, str]] = set()
+        for setting in content:
+            section = _canonical(setting.section)
+            key = (section, setting.option)
+            if _is_neutrons(section, setting.option):
+                passed.setdefault(setting.section, []).append(setting.option)
+            elif setting.option:
+                self._take_option(section, setting)
+                if key in seen:
+                    self.note(*key, "stands more than once here; the last one counts")
+                seen.add(key)
+            else:
+                self._take_header(section, setting)
+        for name, options in passed.items():
+            if names := ", ".join(dict.fromkeys(filter(None, options))):
+                self.notes.append(
+                    f"{file}: [{name}] Neutron's, without a meaning here: {names}"
+                )
+
+    def _take_header(self, section: str, setting: Setting) -> None:
+        """
+        Take the header of a section.
+        """
+        if section == LISTENER:
+            self.faults.append(f"{setting.place}: is written [{LISTENER}NAME]")
+        elif section.startswith(LISTENER):
+            name = section[len(LISTENER) :]
+            if name not in self.listeners:
+                self.listeners.append(name)
+                self._register(section, LISTENER_OPTIONS)
+        elif section not in SECTIONS:
+            guess = closest(section, [*SECTIONS, f"{LISTENER}NAME"])
+            self.faults.append(f"{setting.place}: no such section; {guess}")
+        self._set.setdefault((section, ""), setting)
+
+    def _take_option(self, section: str, setting: Setting) -> None:
+        """
+        Take an option of a section that exists.
+        """
+        options = _options(section)
+        if section != LISTENER and setting.option in options:
+            self._set[section, setting.option] = setting
+        elif options and section != LISTENER:
+            self.faults.append(f"{setting.place}: {_unknown(section, setting.option)}")
+
+    def _hand_over(self, section: str, option: str, setting: Setting) -> None:
+        """
+        Give a setting to oslo.config, which knows its type.
+        """
+        declared = _options(section)[option]
+        self._check(section, declared, setting.value)
+        if self.is_faulty(section, option):
+            return
+        group = None if section == "DEFAULT" else section
+        try:
+            self._conf.set_override(option, setting.value, group)
+        except ValueError:
+            text = f"'{printable(setting.value)}' is not {_right(declared.type)}"
+            self.fault(section, option, text)
+
+    def _check(self, section: str, declared: cfg.Opt, value: str) -> None:
+        """
+        Find values that hold more than was meant, or more than may be shown.
+        """
+        quoted = "the value" if declared.secret else f"'{printable(value)}'"
+        if not declared.secret and _SECRET.search(value):
+            text = f"must not refer to {_SECRET_NAME}, which is shown nowhere"
+            self.fault(section, declared.name, text)
+        elif "\n" in value and not isinstance(declared.type, types.List):
+            text = f"{quoted} runs over several lines: {_CONTINUED}"
+            self.fault(section, declared.name, text)
+        elif _LIKE_A_COMMENT.search(value):
+            # A secret may hold anything; Neutron would take it whole, too.
+            speak = self.note if declared.secret else self.fault
+            speak(section, declared.name, f"{quoted} seems to {_COMMENT}")
+
+
+def _is_neutrons(section: str, option: str) -> bool:
+    """
+    Tell whether a setting is Neutron's business alone.
+    """
+    if section == "DEFAULT":
+        return option in NEUTRON_OPTIONS
+    return section in NEUTRON_SECTIONS or section.startswith("oslo_")
+
+
+def _unknown(section: str, option: str) -> str:
+    """
+    Say what to do about an option that does not exist.
+    """
+    if option in RENAMED:
+        return f"is called {RENAMED[option]} now"
+    kind = LISTENER if section.startswith(LISTENER) else section
+    if option in LATER.get(kind, ()):
+        return "this version does not have it yet"
+    for other in (*SECTIONS, LISTENER):
+        if option in _options(other):
+            name = f"{LISTENER}NAME" if other == LISTENER else other
+            return f"no such option here; it belongs into [{name}]"
+    return f"no such option; {closest(option, _options(section))}"
+
+
+def _unresolved(declared: cfg.Opt) -> str:
+    """
+    Say what to do about a reference to an option that does not exist.
+    """
+    what = "the value" if declared.secret else "it"
+    return (
+        f"{what} holds a $ and a name that is no option: oslo.config takes $NAME for "
+        "the value of another option, and a plain $ is written $$"
+    )
