@@ -19,6 +19,7 @@ from mdproxy.model import Malformed, canonical_address
 from mdproxy.options import LISTENER
 from mdproxy.places import DEVICE, NETWORK, bare, place_of, problem_of_host
 from mdproxy.settings import Settings, closest, printable
+from mdproxy.tls import TlsMisconfigured, client_tls
 
 _CA, _CERTIFICATE, _KEY = "auth_ca_cert", "nova_client_cert", "nova_client_priv_key"
 _TLS_FILES = (_CA, _CERTIFICATE, _KEY)
@@ -109,12 +110,11 @@ class UpstreamConfig:
 
     @ivar endpoints: In the order of preference.
     @ivar tls: C{None} for plain HTTP.
-    @ivar max_connections: The most connections to each endpoint.
+    @ivar max_connections: The most connections, over all endpoints.
     @ivar max_queue: The most requests that wait for a connection.
     @ivar connect_timeout: The longest wait for a connection.
-    @ivar first_byte_timeout: The longest wait for an answer to begin.
-    @ivar idle_timeout: How long a connection is kept unused, and the longest silence
-        within an answer.
+    @ivar first_byte_timeout: The longest wait for an answer, and for each next byte.
+    @ivar idle_timeout: How long an unused connection is kept.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -178,7 +178,7 @@ class Bounds:
     @ivar max_connections: The most connections, in all.
     @ivar max_connections_per_instance: The most connections from one address on one
         network.
-    @ivar max_pipeline: The most requests ahead of their answers.
+    @ivar max_pipeline: The most requests that wait behind the one being answered.
     """
 
     head_timeout: float
@@ -372,7 +372,25 @@ def _tls(settings: Settings) -> TlsFiles | None:
             "Nova's certificate is not checked: whoever gets between can read and "
             "forge all metadata",
         )
-    return TlsFiles(files[_CA], files[_CERTIFICATE], files[_KEY], insecure)
+    tls = TlsFiles(files[_CA], files[_CERTIFICATE], files[_KEY], insecure)
+    if not any(settings.is_faulty("DEFAULT", name) for name in _TLS_FILES):
+        _try_tls(settings, tls)
+    return tls
+
+
+def _try_tls(settings: Settings, tls: TlsFiles) -> None:
+    """
+    See whether OpenSSL takes the files.
+    """
+    try:
+        client_tls("localhost", tls.ca, tls.certificate, tls.key, tls.insecure)
+    except TlsMisconfigured as error:
+        for name in _TLS_FILES:
+            path = settings.value("DEFAULT", name)
+            if path and str(error).startswith(path):
+                settings.fault("DEFAULT", name, str(error))
+                return
+        settings.fault("DEFAULT", "nova_metadata_protocol", str(error))
 
 
 def _refuse_tls(

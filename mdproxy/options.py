@@ -171,7 +171,7 @@ _LOOKUP = (
 )
 
 _UPSTREAM = (
-    _count("max_connections", 32, "The most connections to each nova_metadata_host."),
+    _count("max_connections", 64, "The most connections to Nova, over all its hosts."),
     _count(
         "max_queue",
         1024,
@@ -182,19 +182,14 @@ _UPSTREAM = (
     _seconds(
         "first_byte_timeout",
         30.0,
-        "The longest wait for Nova to begin its answer.",
+        "The longest wait for Nova's answer, and for each next byte of it.",
     ),
-    _seconds(
-        "idle_timeout",
-        75.0,
-        "How long an unused connection to Nova is kept, and the longest silence "
-        "within an answer.",
-    ),
+    _seconds("idle_timeout", 30.0, "How long an unused connection to Nova is kept."),
 )
 
 _LIMITS = (
     _seconds("head_timeout", 10.0, "The longest time that a request's head may take."),
-    _seconds("body_timeout", 30.0, "The longest time that a request's body may take."),
+    _seconds("body_timeout", 10.0, "The longest time that a request's body may take."),
     _seconds("idle_timeout", 75.0, "How long an instance's unused connection is kept."),
     _seconds(
         "write_timeout",
@@ -212,7 +207,7 @@ _LIMITS = (
     _count(
         "max_pipeline",
         8,
-        "The most requests that one connection may send ahead of their answers.",
+        "The most requests that may wait on one connection behind the one answered.",
     ),
 )
 
