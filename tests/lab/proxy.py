@@ -1,0 +1,207 @@
+"""
+The proxy itself, as C{twistd} in the hypervisor's namespace, and whom it relays to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from attrs import define, field
+
+from tests.lab.guest import Answer, Guest, Talk, request
+from tests.lab.machines import INSTANCES, Machine
+from tests.lab.nova import SECRET
+from tests.lab.world import LabError, Running, World, wait_for
+
+NOVA_PORT = 8775
+INTROSPECTION_PORT = 8085
+
+Sections = Mapping[str, Mapping[str, object]]
+
+
+def write_private(path: Path, text: str) -> None:
+    """
+    Write a file that only its owner can read.
+    """
+    path.touch(0o600)
+    path.write_text(text)
+
+
+def start_devnova(world: World) -> Running:
+    """
+    Start the stand-in for Nova inside the hypervisor.
+    """
+    secret = world.directory / "devnova.secret"
+    write_private(secret, SECRET)
+    running = world.start_python(
+        world.hypervisor,
+        "devnova",
+        "-m",
+        "mdproxy.devnova",
+        str(INSTANCES),
+        "--secret-file",
+        str(secret),
+        "--listen",
+        f"tcp:{NOVA_PORT}:interface=127.0.0.1",
+    )
+    wait_for("devnova", lambda: "instances on" in running.said())
+    return running
+
+
+def signed(machine: Machine) -> list[str]:
+    """
+    Write the identity headers that Nova wants, by Nova's own rule.
+    """
+    key, instance = SECRET.encode(), machine.instance
+    signature = hmac.new(key, instance.encode(), hashlib.sha256).hexdigest()
+    return [
+        f"X-Instance-ID: {instance}",
+        f"X-Tenant-ID: {machine.project}",
+        f"X-Instance-ID-Signature: {signature}",
+        f"X-Forwarded-For: {machine.ipv4}",
+    ]
+
+
+@define
+class Proxy:
+    """
+    C{twistd mdproxy}, from C{start} to the end of the world it runs in.
+
+    @ivar known: The VMs whose ports the inventory knows from the start.
+    @ivar options: Sections of the configuration on top of the usual.
+    @ivar networks: The networks it listens on.
+    """
+
+    world: World
+    known: Iterable[Machine]
+    options: Sections = field(factory=dict)
+    networks: tuple[str, ...] = ("br-tenant1", "br-tenant2")
+    running: Running = field(init=False)
+
+    @property
+    def inventory(self) -> Path:
+        """
+        The file of ports.
+        """
+        return self.world.directory / "ports.yaml"
+
+    @property
+    def config(self) -> Path:
+        """
+        The configuration file.
+        """
+        return self.world.directory / "mdproxy.conf"
+
+    def start(self) -> None:
+        """
+        Write its files, start it, and wait until every listener is there.
+        """
+        self.know(self.known)
+        write_private(self.world.directory / "secret", f"{SECRET}\n")
+        self.config.write_text(self._configuration())
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        arguments = ("-n", "--pidfile=", "mdproxy", "--config-file", str(self.config))
+        self.running = self.world.start(
+            self.world.hypervisor, "mdproxy", twistd, *arguments
+        )
+        wait_for(f"proxy ({self.config})", self._is_up, 30)
+
+    def know(self, machines: Iterable[Machine]) -> None:
+        """
+        Write the inventory anew, whole or not at all.
+        """
+        draft = self.inventory.with_suffix(".draft")
+        draft.write_text(yaml.safe_dump({"ports": [m.port() for m in machines]}))
+        os.replace(draft, self.inventory)
+
+    def ask_operator(self, target: str = "/status") -> Answer:
+        """
+        Ask the introspection endpoint, from where the operator is.
+        """
+        return self._locally(INTROSPECTION_PORT, request(target))
+
+    def status(self) -> Any:
+        """
+        Read what the proxy says of itself.
+        """
+        answer = self.ask_operator()
+        if answer.status != 200:
+            raise LabError(f"/status: {answer}: {self.running.said()[-2000:]}")
+        return answer.json()
+
+    def ask_nova(self, machine: Machine, target: str) -> Answer:
+        """
+        Ask what the proxy relays to directly, as only the hypervisor can.
+        """
+        return self._locally(NOVA_PORT, request(target, *signed(machine)))
+
+    def signal(self, number: signal.Signals) -> None:
+        """
+        Send it a signal.
+        """
+        self.running.process.send_signal(number)
+
+    def stop(self) -> int:
+        """
+        End it as systemd would.
+
+        @return: Its exit code.
+        """
+        return self.running.stop(40)
+
+    def _locally(self, port: int, question: bytes) -> Answer:
+        """
+        Ask something on the hypervisor's loopback.
+        """
+        talk = Talk(((0, question),), host="127.0.0.1", port=port)
+        [answer] = Guest(self.world.hypervisor).talk(talk)
+        return answer
+
+    def _is_up(self) -> bool:
+        """
+        Look whether it answers its operator.
+        """
+        code = self.running.process.poll()
+        if code is not None:
+            raise LabError(f"the proxy ended with {code}: {self.running.said()}")
+        return self.ask_operator().status == 200
+
+    def _configuration(self) -> str:
+        """
+        Write the configuration file.
+        """
+        directory = self.world.directory
+        leases = [
+            f"dnsmasq:{self.world.leases(network)}@{network}"
+            for network in self.networks
+        ]
+        sections: dict[str, dict[str, object]] = {
+            "DEFAULT": {
+                "nova_metadata_host": "127.0.0.1",
+                "nova_metadata_port": NOVA_PORT,
+                "metadata_proxy_shared_secret_file": directory / "secret",
+                "inventories": "static",
+            },
+            "static": {"path": self.inventory},
+            "leases": {"sources": ", ".join(leases)},
+            "introspection": {
+                "endpoint": f"tcp:{INTROSPECTION_PORT}:interface=127.0.0.1"
+            },
+        }
+        for network in self.networks:
+            sections[f"listener:{network}"] = {"kind": "device", "device": network}
+        for section, values in self.options.items():
+            sections.setdefault(section, {}).update(values)
+        lines = []
+        for section, values in sections.items():
+            lines.append(f"[{section}]")
+            lines += [f"{name} = {value}" for name, value in values.items()]
+        return "\n".join([*lines, ""])
