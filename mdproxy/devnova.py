@@ -78,11 +78,16 @@ class Asked:
     def path(self) -> str:
         """
         Decode the target's path.
+
+        @raise NovaCrash: It is not UTF-8.
         """
         path = self.target.partition("?")[0].partition("#")[0]
         if not path.startswith("/"):
             path = urlsplit(path).path
-        return unquote_to_bytes(path).decode("latin-1")
+        try:
+            return unquote_to_bytes(path).decode()
+        except UnicodeDecodeError:
+            raise NovaCrash("path") from None
 
 
 @frozen
@@ -157,6 +162,8 @@ class DevNova(Resource):
         request.setResponseCode(answer.status)
         request.setHeader(b"server", b"devnova")
         request.setHeader(b"content-type", answer.content_type.encode())
+        # Twisted leaves out a length of nothing when it answers HEAD.
+        request.setHeader(b"content-length", b"%d" % len(answer.body))
         if answer.crashed:
             request.setHeader(b"connection", b"close")
             request.channel.persistent = False
@@ -261,12 +268,15 @@ def _error_page(asked: Asked, status: int, explanation: str) -> Answer:
     """
     Write an error the way the instance likes it (C{webob.exc}).
     """
+    if asked.method == "HEAD":
+        # WebOb does not even work out how long the page would be.
+        return Answer(status, HTML, b"")
     phrase = RESPONSES[status].decode()
     line = f"{status} {phrase}"
     content_type = _negotiate(asked.headers.get("accept", ""))
     # Each blank line is a field of WebOb's template that is empty here.
     if content_type == PLAIN:
-        body = f"{line}\n\n{explanation}\n\n   "
+        body = f"{line}\n\n{re.sub('<.*?>', '', explanation)}\n\n   "
     elif content_type == JSON:
         message = f"{explanation}<br /><br />\n\n\n"
         body = json.dumps({"message": message, "code": line, "title": phrase})
