@@ -4,7 +4,7 @@ Tests for L{mdproxy.condition}.
 
 from __future__ import annotations
 
-from twisted.logger import Logger, LogLevel, formatEvent
+from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.condition import Condition
@@ -20,18 +20,18 @@ class ConditionTests(SynchronousTestCase):
         """
         Each change of state or problem is one line in the log; saying it again is none.
         """
-        events: list[dict[str, object]] = []
-        condition = Condition("leases", Logger(observer=events.append))
+        condition = Condition("leases", Logger())
         self.assertEqual(condition.state, SourceState.STARTING)
-        for state, problem in (
-            (SourceState.LIVE, None),
-            (SourceState.STALE, "it is gone"),
-            (SourceState.STALE, "it is locked"),
-            (SourceState.LIVE, None),
-        ):
-            for _ in range(3):
-                condition.become(state, problem)
-            self.assertEqual((condition.state, condition.problem), (state, problem))
+        with capturedLogs() as events:
+            for state, problem in (
+                (SourceState.LIVE, None),
+                (SourceState.STALE, "it is gone"),
+                (SourceState.STALE, "it is locked"),
+                (SourceState.LIVE, None),
+            ):
+                for _ in range(3):
+                    condition.become(state, problem)
+                self.assertEqual((condition.state, condition.problem), (state, problem))
         self.assertEqual(
             [(event["log_level"], formatEvent(event)) for event in events],
             [
