@@ -352,19 +352,14 @@ def _tls(settings: Settings) -> TlsFiles | None:
     """
     Find out how to be sure of Nova.
     """
+    protocol: str = settings.value("DEFAULT", "nova_metadata_protocol")
     insecure: bool = settings.value("DEFAULT", "nova_metadata_insecure")
     files = {name: settings.value("DEFAULT", name) or None for name in _TLS_FILES}
     if settings.is_faulty("DEFAULT", "nova_metadata_protocol"):
         return None
-    if settings.value("DEFAULT", "nova_metadata_protocol") == "http":
+    if protocol == "http":
         _refuse_tls(settings, files, insecure)
         return None
-    for name, path in files.items():
-        if path is not None:
-            check_file(settings, name, path, private=name == _KEY)
-    for one, other in ((_CERTIFICATE, _KEY), (_KEY, _CERTIFICATE)):
-        if files[one] is None and files[other] is not None:
-            settings.fault("DEFAULT", one, f"is empty, but {other} is set: set both")
     if insecure:
         settings.note(
             "DEFAULT",
@@ -373,9 +368,22 @@ def _tls(settings: Settings) -> TlsFiles | None:
             "forge all metadata",
         )
     tls = TlsFiles(files[_CA], files[_CERTIFICATE], files[_KEY], insecure)
+    _check_tls(settings, files)
     if not any(settings.is_faulty("DEFAULT", name) for name in _TLS_FILES):
         _try_tls(settings, tls)
     return tls
+
+
+def _check_tls(settings: Settings, files: Mapping[str, str | None]) -> None:
+    """
+    See whether the files are there, and together.
+    """
+    for name, path in files.items():
+        if path is not None:
+            check_file(settings, name, path, private=name == _KEY)
+    for one, other in ((_CERTIFICATE, _KEY), (_KEY, _CERTIFICATE)):
+        if files[one] is None and files[other] is not None:
+            settings.fault("DEFAULT", one, f"is empty, but {other} is set: set both")
 
 
 def _try_tls(settings: Settings, tls: TlsFiles) -> None:

@@ -125,7 +125,7 @@ class _Parser:
         """
         Begin a section.
         """
-        self._section = line[1:-1].strip() if line.endswith("]") else None
+        self._section = line[1:-1] if line.endswith("]") else None
         self._skipping = not self._section
         if self._section:
             self.settings.append(Setting(self._file, number, self._section, "", ""))
@@ -242,7 +242,7 @@ def _canonical(section: str) -> str:
     """
     lower = section.lower()
     if lower.startswith(LISTENER):
-        return LISTENER + section[len(LISTENER) :].strip()
+        return LISTENER + section[len(LISTENER) :]
     return "DEFAULT" if lower == "default" else lower
 
 
