@@ -52,10 +52,12 @@ class Shares:
         """
         Give back a place that was taken.
         """
-        for counter, key in ((self._held, seat), (self._by_network, seat[0])):
-            counter[key] -= 1
-            if not counter[key]:
-                del counter[key]
+        self._held[seat] -= 1
+        if not self._held[seat]:
+            del self._held[seat]
+        self._by_network[seat[0]] -= 1
+        if not self._by_network[seat[0]]:
+            del self._by_network[seat[0]]
 
     @property
     def taken(self) -> int:

@@ -249,11 +249,7 @@ class RequestReader:
             raise BadRequest(431, "head too large")
         if version not in ("1.0", "1.1"):
             raise BadRequest(505, "not HTTP/1.0 or 1.1")
-        if method not in METHODS:
-            raise BadRequest(501 if method == b"CONNECT" else 405, "method")
-        # The absolute form is for proxies that forward anywhere; we never do.
-        if _TARGET.match(self._target) is None:
-            raise BadRequest(400, "target is no path")
+        _check_line(method, self._target)
         self._check_host(version)
         self._check_framing(version)
         self._check_expectation(version)
@@ -328,6 +324,29 @@ class RequestReader:
             if value.lower() != b"100-continue":
                 raise BadRequest(417, "expectation")
             self._expecting = version == "1.1" and self._framed
+
+
+def check_request(request: Request, bounds: RequestBounds) -> None:
+    """
+    Hold a request that another parser has read to the same rules.
+
+    @raise BadRequest: If L{RequestReader} would have refused it for its method, its
+        target or its size.
+    """
+    _check_line(request.method, request.target)
+    if len(request.body or b"") > bounds.max_body:
+        raise BadRequest(413, "body too large")
+
+
+def _check_line(method: bytes, target: bytes) -> None:
+    """
+    Check a request line.
+    """
+    if method not in METHODS:
+        raise BadRequest(501 if method == b"CONNECT" else 405, "method")
+    # The absolute form is for proxies that forward anywhere; we never do.
+    if _TARGET.match(target) is None:
+        raise BadRequest(400, "target is no path")
 
 
 def _cause(error: httptools.HttpParserError) -> BadRequest:

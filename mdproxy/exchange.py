@@ -1,0 +1,386 @@
+# -*- test-case-name: tests.test_exchange -*-
+"""
+One request from its identity to the last byte of its answer.
+
+The way is straight: find out who asks, send, check that the answer still goes to whom
+it was asked for, relay.  What may pass by itself is waited for within one budget, the
+I{hold} (DESIGN section 4a): cloud-init boots without its data after one early 404 or
+503, and does not mind a late answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall
+from zope.interface import implementer
+
+from mdproxy.headers import for_instance, for_nova
+from mdproxy.http.client import UpstreamError
+from mdproxy.http.server import Reply
+from mdproxy.interfaces import IExchange
+from mdproxy.model import Caller, Identity, Refusal, Request, ResponseHead
+from mdproxy.upstream import SAFE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mdproxy.proxy import ReverseProxyResource
+
+#: What every instance has: a 404 for it means that Nova's database lags.
+_EVERYONE_HAS = re.compile(
+    rb"/(?:openstack(?:/?|/[^/?]+/meta_data\.json)"
+    rb"|[^/?]+/meta-data(?:/?|/instance-id))\Z"
+)
+
+#: Nova's answers that may pass by themselves.
+_PASSING: Final = frozenset({502, 503, 504})
+
+#: The first and the longest wait before asking again, in seconds.
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+
+#: The largest body that is kept of an answer that may not be the last.
+_KEPT: Final = 65536
+
+
+class NoSuchInstance(Exception):
+    """
+    Every source is live and none knows the caller, or the caller is refused.
+    """
+
+
+class InstanceInDoubt(Exception):
+    """
+    A source that might know the caller can't tell.
+    """
+
+
+class SecretRefused(Exception):
+    """
+    Nova did not accept our signature.
+    """
+
+
+@implementer(IExchange)
+@define(eq=False)
+class Exchange:
+    """
+    One request and where it has got to.
+
+    @ivar request: What was asked.
+    @ivar wire: The signed head, once it is known who asks.
+    @ivar _caller: Who opened the connection.
+    @ivar _reply: Where the answer goes.
+    @ivar _proxy: What all exchanges share.
+    @ivar _until: When the hold is used up, in the clock's seconds.
+    @ivar _identity: Who asks, once it is known.
+    @ivar _end_wait: Ends waiting for facts; C{None} when not waiting.
+    @ivar _timer: Ends the hold, or asks again.
+    @ivar _sent: Whether Nova has been asked and has not answered in full.
+    @ivar _relaying: Whether the answer has begun to flow.
+    @ivar _over: Whether nothing more happens.
+    @ivar _kept: An answer that may not be the last.
+    @ivar _tries: How often Nova was asked.
+    """
+
+    request: Request
+    _caller: Caller
+    _reply: Reply
+    _proxy: ReverseProxyResource
+    _until: float
+    wire: bytes = field(default=b"", init=False, repr=False)
+    _identity: Identity | None = field(default=None, init=False)
+    _end_wait: Callable[[], None] | None = field(default=None, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+    _sent: bool = field(default=False, init=False)
+    _relaying: bool = field(default=False, init=False)
+    _over: bool = field(default=False, init=False)
+    _kept: ResponseHead | None = field(default=None, init=False)
+    _kept_body: bytearray = field(factory=bytearray, init=False, repr=False)
+    _tries: int = field(default=0, init=False)
+
+    def identify(self) -> None:
+        """
+        Find out who asks; then ask Nova, or wait for what is not known yet.
+        """
+        self._stop_timer()
+        verdict = self._proxy.lookup.verdict(self._caller)
+        if isinstance(verdict, Identity):
+            self._send(verdict)
+        else:
+            self._wait_for_facts(verdict)
+
+    def cancel(self) -> None:
+        """
+        Provide C{Answering.cancel}.
+        """
+        if not self._over:
+            self._proxy.count("client-gone")
+            self._leave()
+
+    def pause(self) -> None:
+        """
+        Provide C{Answering.pause}.
+        """
+        if self._sent:
+            self._proxy.upstream.pause(self)
+
+    def resume(self) -> None:
+        """
+        Provide C{Answering.resume}.
+        """
+        if self._sent:
+            self._proxy.upstream.resume(self)
+
+    def path_lost(self) -> None:
+        """
+        Learn that answers to this caller would go to somebody else from now on.
+        """
+        self._proxy.count("path-lost")
+        self._proxy.tell_path_lost(self._caller)
+        self._leave()
+        self._reply.abort()
+
+    def head(self, head: ResponseHead) -> None:
+        """
+        Provide L{IExchange.head}.
+        """
+        assert self._identity is not None
+        if not self._proxy.lookup.still_holds(self._identity):
+            self.path_lost()
+        elif head.status == 403:
+            # Nova says so of the signature only (handler.py,
+            # _validate_shared_secret); the instance did nothing wrong.
+            self._fail(SecretRefused())
+        elif self._may_pass(head.status) and self._next_pause() is not None:
+            self._kept = head
+        else:
+            if head.status < 400:
+                self._proxy.note_served(self._identity.port)
+            self._relay(head)
+
+    def body(self, data: bytes) -> None:
+        """
+        Provide L{IExchange.body}.
+        """
+        if self._kept is None:
+            self._reply.write(data)
+            return
+        self._kept_body += data
+        if len(self._kept_body) > _KEPT:
+            # Too much to keep: then this is the answer.
+            self._relay_kept()
+
+    def done(self) -> None:
+        """
+        Provide L{IExchange.done}.
+        """
+        self._arrive()
+        if self._kept is not None:
+            self._ask_again(None)
+        else:
+            self._end()
+
+    def failed(self, error: Exception, sent: bool) -> None:
+        """
+        Provide L{IExchange.failed}.
+        """
+        assert isinstance(error, UpstreamError)
+        self._arrive()
+        if self._relaying:
+            self._proxy.count("cut-off")
+            self._leave()
+            self._reply.abort()
+        elif sent and self.request.method not in SAFE:
+            self._fail(error)
+        else:
+            self._ask_again(error)
+
+    def _wait_for_facts(self, refusal: Refusal) -> None:
+        """
+        Wait for a fact that turns a refusal into an identity.
+        """
+        left = self._until - self._proxy.clock.seconds()
+        if left <= 0 or (self._end_wait is None and not self._begin_wait()):
+            self._refuse(refusal)
+        else:
+            self._timer = self._proxy.clock.callLater(left, self.identify)
+
+    def _begin_wait(self) -> bool:
+        """
+        Take a place among those who wait, and have the inventories look again.
+
+        @return: Whether there was a place.
+        """
+        caller = self._caller
+        if not self._proxy.holds.take(_seat(caller)):
+            self._proxy.count("no-place-to-wait")
+            return False
+        self._proxy.count("held")
+        end = self._proxy.lookup.wait(caller.network, self.identify)
+
+        def leave() -> None:
+            end()
+            self._proxy.holds.give_back(_seat(caller))
+
+        self._end_wait = leave
+        self._proxy.lookup.refresh(caller.network)
+        return True
+
+    def _stop_waiting(self) -> None:
+        """
+        Give back the place among those who wait.
+        """
+        end, self._end_wait = self._end_wait, None
+        if end is not None:
+            end()
+
+    def _send(self, identity: Identity) -> None:
+        """
+        Ask Nova.
+        """
+        self._stop_waiting()
+        self._identity = identity
+        self._tries += 1
+        self.wire = for_nova(self.request, self._proxy.fields_of(identity))
+        self._sent = True
+        self._proxy.set_out(self, self._caller)
+        self._proxy.upstream.send(self)
+
+    def _arrive(self) -> None:
+        """
+        Note that Nova is not being asked any more.
+        """
+        if self._sent:
+            self._sent = False
+            self._proxy.arrive(self, self._caller)
+
+    def _may_pass(self, status: int) -> bool:
+        """
+        Tell whether an answer of Nova may be another one in a moment.
+        """
+        assert self._identity is not None
+        if self.request.method not in SAFE:
+            return False
+        if status in _PASSING:
+            return True
+        return (
+            status == 404
+            and not self._proxy.was_served(self._identity.port)
+            and _EVERYONE_HAS.match(self.request.target) is not None
+        )
+
+    def _next_pause(self) -> float | None:
+        """
+        Choose how long to wait before asking again.
+
+        @return: Seconds; C{None} where the hold doesn't last so long.
+        """
+        pause = min(_FIRST_PAUSE * 2 ** (self._tries - 1), _LONGEST_PAUSE)
+        pause *= self._proxy.random.uniform(0.75, 1.0)
+        left = self._until - self._proxy.clock.seconds()
+        return pause if pause < left else None
+
+    def _ask_again(self, error: UpstreamError | None) -> None:
+        """
+        Ask Nova again after a pause, or make do with what there is.
+        """
+        pause = self._next_pause()
+        if pause is not None:
+            self._proxy.count("asked-again")
+            self._timer = self._proxy.clock.callLater(pause, self._try_again)
+            self._proxy.await_recovery(self)
+        elif self._kept is not None:
+            self._relay_kept()
+            self._end()
+        else:
+            assert error is not None
+            self._fail(error)
+
+    def wake(self) -> None:
+        """
+        Learn that Nova takes connections again.
+        """
+        if self._timer is not None:
+            self._try_again()
+
+    def _try_again(self) -> None:
+        """
+        Begin anew, with the identity as it is now.
+        """
+        self._proxy.stop_awaiting(self)
+        self._kept = None
+        self._kept_body.clear()
+        self.identify()
+
+    def _relay(self, head: ResponseHead) -> None:
+        """
+        Begin to answer with what Nova says.
+        """
+        self._relaying = True
+        self._proxy.count(f"status-{head.status}")
+        self._reply.begin(head.status, head.phrase, for_instance(head), head.length)
+
+    def _relay_kept(self) -> None:
+        """
+        Answer with the answer that was kept.
+        """
+        head, self._kept = self._kept, None
+        assert head is not None
+        self._relay(head)
+        if self._kept_body:
+            self._reply.write(bytes(self._kept_body))
+            self._kept_body.clear()
+
+    def _end(self) -> None:
+        """
+        Nova's answer is relayed in full.
+        """
+        self._over = True
+        self._reply.finish()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """
+        The hold is used up and the caller is not identified.
+        """
+        self._proxy.tell_refusal(refusal)
+        self._proxy.count(f"refused-{refusal.evidence.reason.value}")
+        self._fail(InstanceInDoubt() if refusal.doubtful else NoSuchInstance())
+
+    def _fail(self, error: Exception) -> None:
+        """
+        Answer ourselves.
+        """
+        self._proxy.tell_failure(error)
+        self._leave()
+        self._proxy.answer_failure(error, self._reply)
+
+    def _leave(self) -> None:
+        """
+        Let go of everything that could call back.
+        """
+        self._over = True
+        if self._sent:
+            self._proxy.upstream.cancel(self)
+            self._arrive()
+        self._stop_waiting()
+        self._stop_timer()
+        self._proxy.stop_awaiting(self)
+
+    def _stop_timer(self) -> None:
+        """
+        Stop the timer, if it runs.
+        """
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+
+def _seat(caller: Caller) -> tuple[str, str]:
+    """
+    Name what a caller's waiting is counted by: strangers share by their MAC.
+    """
+    return caller.network, caller.mac or caller.address

@@ -1,0 +1,514 @@
+# -*- test-case-name: tests.test_http_server -*-
+"""
+One instance's connection: bytes to requests, answers to bytes, one at a time in order.
+
+The channel knows nothing of identity or Nova: it hands each request to an L{Answerer}
+and writes what it is told.  Its own answers are those to bytes that are no request.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from typing import Protocol as Shape
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mdproxy.http.parsing import BadRequest, RequestBounds, RequestReader
+from mdproxy.limits import Shares
+from mdproxy.model import Caller, Request
+from mdproxy.sweep import NEVER, Sweep
+
+#: How long a refused client is listened to, so that it reads why, and how much of what
+#: it still sends is thrown away (RFC 9112 section 9.6).
+_LINGER: Final = 2.0
+_LINGER_BYTES: Final = 1 << 20
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
+class Reply(Shape):
+    """
+    Where an answer goes.
+    """
+
+    def begin(
+        self, status: int, phrase: bytes, fields: Fields, length: int | None
+    ) -> None:
+        """
+        Begin the response.
+
+        @param fields: All fields but those of framing and of the connection.
+        @param length: The length of the body; C{None} where nobody knows it yet.
+        """
+
+    def write(self, data: bytes) -> None:
+        """
+        Send a piece of the body.
+        """
+
+    def finish(self) -> None:
+        """
+        End the response.
+        """
+
+    def abort(self) -> None:
+        """
+        Break the connection, for the response can't be completed or must not be.
+        """
+
+
+class Answering(Shape):
+    """
+    A request that is being answered.
+    """
+
+    def cancel(self) -> None:
+        """
+        Forget it, for the client is gone; its reply is not touched again.
+        """
+
+    def pause(self) -> None:
+        """
+        Write no more for now, for the client reads slowly.
+        """
+
+    def resume(self) -> None:
+        """
+        Go on writing.
+        """
+
+
+class Answerer(Shape):
+    """
+    Whoever answers requests.
+    """
+
+    def answer(self, request: Request, caller: Caller, reply: Reply) -> Answering:
+        """
+        Answer a request, now or later.
+
+        @param caller: Who opened the connection.
+        @param reply: Where the answer goes; perhaps all of it before this returns.
+        """
+
+
+@frozen
+class ChannelBounds:
+    """
+    How long and how much a connection may take; times in seconds.
+
+    @ivar request: Bounds of one request.
+    @ivar head: From a request's first byte to the end of its head, whatever comes.
+    @ivar body: From there to the end of its body.
+    @ivar idle: How long a connection may wait for its next request.
+    @ivar write: How long a client may take no byte of its answer.
+    @ivar pipeline: How many requests may wait behind the one being answered.
+    """
+
+    request: RequestBounds = field(factory=RequestBounds)
+    head: float = 10.0
+    body: float = 10.0
+    idle: float = 75.0
+    write: float = 30.0
+    pipeline: int = 8
+
+
+@define(eq=False)
+class Front:
+    """
+    What all channels of a service share, and their only owner.
+
+    @ivar answerer: Who answers.
+    @ivar clock: What time it is.
+    @ivar sweep: Where deadlines are kept.
+    @ivar bounds: What a connection may take.
+    @ivar shares: Which connections are held, by (network, address).
+    @ivar refused: Counts the requests answered here, by status, and what was closed.
+    @ivar channels: The open connections.
+    """
+
+    answerer: Answerer
+    clock: IReactorTime
+    sweep: Sweep
+    bounds: ChannelBounds
+    shares: Shares
+    refused: Counter[str] = field(factory=Counter, init=False)
+    channels: set[Channel] = field(factory=set, init=False)
+    _drained: Callable[[], None] | None = field(default=None, init=False)
+
+    def drain(self, drained: Callable[[], None]) -> None:
+        """
+        Finish what is in flight and close every connection.
+
+        @param drained: Is called once when the last one is closed.
+        """
+        self._drained = drained
+        for channel in list(self.channels):
+            channel.close_when_idle()
+        self.note_closed()
+
+    def abort(self) -> None:
+        """
+        Break every connection.
+        """
+        for channel in list(self.channels):
+            channel.abort()
+
+    def describe(self) -> Mapping[str, Any]:
+        """
+        Tell the operator how many connections there are and what was refused here.
+
+        @return: Plain values, ready for JSON.
+        """
+        return {
+            "connections": len(self.channels),
+            "refused": dict(sorted(self.refused.items())),
+        }
+
+    def note_closed(self) -> None:
+        """
+        See whether the last connection is closed.
+        """
+        if not self.channels and self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained()
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Channel(Protocol):
+    """
+    The server side of one connection.
+
+    @ivar deadline: When it times out, for the sweep.
+    @ivar _caller: Who opened it, as far as the host saw it.
+    @ivar _waiting: Requests behind the one being answered, and perhaps an error after
+        them.
+    @ivar _answering: The answer in progress; C{None} when there is none.
+    @ivar _request: The request it answers.
+    @ivar _closing: Whether nothing after the answer in progress is served.
+    @ivar _deaf: Whether what the client sends is thrown away.
+    @ivar _thrown_away: How many bytes were.
+    @ivar _ended: Whether the client sends no more.
+    @ivar _leaving: Whether all has been written that will be.
+    @ivar _taking: Whether answers are being given in a loop.
+    @ivar _reading: What is being read, and so has a deadline.
+    @ivar _head: The response's head, as long as it waits to go out with the body.
+    """
+
+    transport: Any
+
+    def __init__(self, front: Front, caller: Callable[[Any], Caller | None]) -> None:
+        """
+        Be a channel that is not connected.
+
+        @param caller: Finds out from a transport who opened it; C{None}: not one that
+            may be served.
+        """
+        self._front = front
+        self._find_caller = caller
+        self._reader = RequestReader(front.bounds.request)
+        self.deadline = NEVER
+        self._caller: Caller | None = None
+        self._waiting: deque[Request | BadRequest] = deque()
+        self._answering: Answering | None = None
+        self._request: Request | None = None
+        self._closing = False
+        self._deaf = False
+        self._thrown_away = 0
+        self._ended = False
+        self._leaving = False
+        self._taking = False
+        self._reading: str | None = None
+        self._head: bytes | None = None
+        self._chunked = False
+        self._paused = False
+
+    def connectionMade(self) -> None:
+        """
+        Find out who it is, and whether there is room for one more.
+        """
+        self.transport.setTcpNoDelay(True)
+        caller = self._find_caller(self.transport)
+        if caller is None:
+            self._front.refused["no-caller"] += 1
+            self.transport.abortConnection()
+            return
+        if not self._front.shares.take((caller.network, caller.address)):
+            self._front.refused["too-many-connections"] += 1
+            self.transport.abortConnection()
+            return
+        self._caller = caller
+        self._front.channels.add(self)
+        self._front.sweep.add(self)
+        self.transport.registerProducer(self, True)
+        self._bound_reading()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        The connection is gone.
+        """
+        if self._caller is None:
+            return
+        self._front.shares.give_back((self._caller.network, self._caller.address))
+        self._front.sweep.discard(self)
+        self._front.channels.discard(self)
+        self.deadline = NEVER
+        self._closing = True
+        self._waiting.clear()
+        answering, self._answering = self._answering, None
+        self._request = None
+        if answering is not None:
+            answering.cancel()
+        self._front.note_closed()
+
+    def readConnectionLost(self) -> None:
+        """
+        The client sends no more, but may still read: answer what it has asked.
+        """
+        self._ended = True
+        if self._leaving:
+            self._lose()
+        elif not self._closing:
+            if self._reader.mid_request and not self._deaf:
+                self._waiting.append(BadRequest(400, "request cut off"))
+            self._waiting.append(_NO_MORE)
+            self._take_turn()
+
+    def writeConnectionLost(self) -> None:
+        """
+        All is written: the client has a moment to read it.
+        """
+        self.deadline = self._front.clock.seconds() + _LINGER
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Read requests, and answer the first if none is being answered.
+        """
+        if self._deaf or self._closing or self._caller is None:
+            self._throw_away(len(data))
+            return
+        self._waiting.extend(self._reader.feed(data))
+        if self._waiting and isinstance(self._waiting[-1], BadRequest):
+            self._deaf = True
+        if len(self._waiting) > self._front.bounds.pipeline:
+            self.transport.pauseProducing()
+            self._paused = True
+        self._take_turn()
+        if self._request is None and not self._closing:
+            self._bound_reading()
+
+    def timed_out(self) -> None:
+        """
+        Provide C{Timed.timed_out}.
+        """
+        if self._leaving or self._request is not None:
+            self.abort()
+        elif self._reader.mid_request:
+            self._refuse(BadRequest(408, "request not complete in time"))
+        else:
+            self._lose()
+
+    def pauseProducing(self) -> None:
+        """
+        The client reads slowly (the transport calls this).
+        """
+        self.deadline = self._front.clock.seconds() + self._front.bounds.write
+        if self._answering is not None:
+            self._answering.pause()
+
+    def resumeProducing(self) -> None:
+        """
+        The client has read what we sent (the transport calls this).
+        """
+        if self._request is not None:
+            self.deadline = NEVER
+        if self._answering is not None:
+            self._answering.resume()
+
+    def stopProducing(self) -> None:
+        """
+        The transport wants no more; C{connectionLost} follows.
+        """
+
+    def begin(
+        self, status: int, phrase: bytes, fields: Fields, length: int | None
+    ) -> None:
+        """
+        Provide C{Reply.begin}.
+        """
+        request = self._request
+        assert request is not None
+        if not request.keep_alive:
+            self._closing = True
+        lines = [b"HTTP/1.1 %d " % status, phrase, b"\r\n"]
+        for name, value in fields:
+            lines += (name, b": ", value, b"\r\n")
+        bodiless = request.method == b"HEAD" or status in (204, 304)
+        self._chunked = length is None and not bodiless and not request.http_1_0
+        if length is not None and status != 204:
+            lines.append(b"Content-Length: %d\r\n" % length)
+        elif self._chunked:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        elif not bodiless:
+            self._closing = True
+        if self._closing:
+            lines.append(b"Connection: close\r\n")
+        elif request.http_1_0:
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self._head = b"".join(lines)
+
+    def write(self, data: bytes) -> None:
+        """
+        Provide C{Reply.write}.
+        """
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        head, self._head = self._head, None
+        self.transport.write(data if head is None else head + data)
+
+    def finish(self) -> None:
+        """
+        Provide C{Reply.finish}.
+        """
+        head, self._head = self._head or b"", None
+        tail = b"0\r\n\r\n" if self._chunked else b""
+        if head or tail:
+            self.transport.write(head + tail)
+        self._request = self._answering = None
+        if self._closing:
+            self._end()
+        elif self._waiting:
+            self._take_turn()
+        else:
+            self._bound_reading()
+
+    def abort(self) -> None:
+        """
+        Provide C{Reply.abort}.
+        """
+        self._closing = True
+        self.transport.abortConnection()
+
+    def close_when_idle(self) -> None:
+        """
+        Serve what is being answered and nothing after it.
+        """
+        self._waiting.clear()
+        self._closing = True
+        if self._request is None and not self._leaving:
+            self._lose()
+
+    def _take_turn(self) -> None:
+        """
+        Answer what waits, as long as answers come at once.
+        """
+        if self._taking:
+            # An answer that came at once: the loop below goes on by itself.
+            return
+        self._taking = True
+        while self._waiting and self._request is None and not self._closing:
+            waiting = self._waiting.popleft()
+            if isinstance(waiting, BadRequest):
+                self._refuse(waiting)
+            else:
+                self._answer(waiting)
+        self._taking = False
+        if self._paused and len(self._waiting) <= self._front.bounds.pipeline // 2:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    def _answer(self, request: Request) -> None:
+        """
+        Have a request answered.
+        """
+        assert self._caller is not None
+        self._request = request
+        self._reading = None
+        self.deadline = NEVER
+        answering = self._front.answerer.answer(request, self._caller, self)
+        # It may have been answered, and the next one begun, before it returned.
+        if self._request is request:
+            self._answering = answering
+
+    def _refuse(self, bad: BadRequest) -> None:
+        """
+        Answer bytes that are no request, and close.
+        """
+        self._closing = True
+        self._waiting.clear()
+        if bad is _NO_MORE:
+            self._lose()
+            return
+        self._front.refused[str(bad.status)] += 1
+        phrase = _PHRASES[bad.status]
+        allow = b"Allow: GET, HEAD, POST, PUT\r\n" if bad.status == 405 else b""
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\nContent-Type: text/plain\r\n%bContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%b\n"
+            % (bad.status, phrase, allow, len(phrase) + 1, phrase)
+        )
+        self._end()
+
+    def _bound_reading(self) -> None:
+        """
+        Bound what is being read; further bytes of it do not move the deadline.
+        """
+        bounds = self._front.bounds
+        if self._reader.mid_body:
+            reading, seconds = "body", bounds.body
+        elif self._reader.mid_request:
+            reading, seconds = "head", bounds.head
+        else:
+            reading, seconds = "nothing", bounds.idle
+        if reading != self._reading:
+            self._reading = reading
+            self.deadline = self._front.clock.seconds() + seconds
+        if self._reader.take_expectation():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _end(self) -> None:
+        """
+        Close after an answer; slowly, so that a client that still sends can read it.
+        """
+        if self._ended:
+            self._lose()
+            return
+        self._leaving = True
+        self.deadline = self._front.clock.seconds() + self._front.bounds.write
+        self.transport.unregisterProducer()
+        self.transport.loseWriteConnection()
+
+    def _throw_away(self, size: int) -> None:
+        """
+        Bound what a client goes on to send that is not listened to.
+        """
+        self._thrown_away += size
+        if self._thrown_away > _LINGER_BYTES:
+            self.transport.abortConnection()
+
+    def _lose(self) -> None:
+        """
+        Close as soon as everything is written.
+        """
+        self._closing = self._leaving = True
+        self.deadline = self._front.clock.seconds() + self._front.bounds.write
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+
+#: Stands behind the last request of a client that sends no more.
+_NO_MORE: Final = BadRequest(400, "no more requests")

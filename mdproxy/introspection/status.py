@@ -1,0 +1,69 @@
+# -*- test-case-name: tests.test_introspection_status -*-
+"""
+The first page for operators: what every part says of itself, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define
+from twisted.web.http import Request
+from twisted.web.resource import Resource
+
+#: Describes a part in plain values.
+Describe = Callable[[], Any]
+
+
+@define
+class Status:
+    """
+    What the parts say of themselves now.
+
+    @ivar _parts: By the word that the operator knows a part by.
+    """
+
+    _parts: Mapping[str, Describe]
+
+    def now(self) -> dict[str, Any]:
+        """
+        Ask every part.
+
+        @return: Plain values, ready for JSON.
+        """
+        return {name: describe() for name, describe in self._parts.items()}
+
+
+class StatusPage(Resource):
+    """
+    C{/status}: the status as JSON; reading changes nothing.
+    """
+
+    isLeaf = True
+
+    def __init__(self, status: Status) -> None:
+        """
+        Remember whom to ask.
+        """
+        super().__init__()
+        self._status = status
+
+    def render_GET(self, request: Request) -> bytes:
+        """
+        Write the status.
+        """
+        request.setHeader(b"content-type", b"application/json")
+        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        return json.dumps(self._status.now(), indent=2).encode() + b"\n"
+
+
+def introspection(status: Status) -> Resource:
+    """
+    Make the root of what operators may see.
+    """
+    root = Resource()
+    root.putChild(b"status", StatusPage(status))
+    return root

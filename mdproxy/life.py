@@ -1,0 +1,159 @@
+# -*- test-case-name: tests.test_life -*-
+"""
+Starting, stopping and signals.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from mdproxy.http.server import Front
+from mdproxy.upstream import Upstream
+
+
+class InOrder(MultiService):
+    """
+    Services of which each is stopped only when those after it are.
+
+    Listeners stand last, so that nothing is asked of a part that has stopped.
+    """
+
+    async def _stop_children(self) -> None:
+        """
+        Stop the children, the last first.
+        """
+        for child in reversed(list(self)):
+            await maybeDeferred(child.stopService)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop, the last child first.
+
+        @return: Fires when the first has stopped.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop_children())
+
+
+@define(eq=False)
+class FrontService(Service):
+    """
+    Finishes what is in flight before the rest stops.
+
+    @ivar _front: The open connections.
+    @ivar _upstream: What answers them.
+    @ivar _clock: What time it is.
+    @ivar _patience: For how many seconds requests in flight are waited for.
+    """
+
+    _front: Front
+    _upstream: Upstream
+    _clock: IReactorTime
+    _patience: float
+    _log: Logger = field(factory=Logger, init=False)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Let what is in flight end, then close everything.
+
+        @return: Fires when all connections are closed.
+        """
+        super().stopService()
+        drained: Deferred[None] = Deferred()
+        limit = self._clock.callLater(self._patience, self._give_up)
+        drained.addCallback(lambda _: self._finish(limit))
+        self._front.drain(lambda: drained.callback(None))
+        return drained
+
+    def hurry(self) -> None:
+        """
+        Wait no longer for what is in flight.
+        """
+        self._front.abort()
+
+    def _give_up(self) -> None:
+        """
+        Break what has not ended in time.
+        """
+        self._log.warn(
+            "{count} connections did not end in {seconds} seconds and are broken",
+            count=len(self._front.channels),
+            seconds=self._patience,
+        )
+        self._front.abort()
+
+    def _finish(self, limit: IDelayedCall) -> None:
+        """
+        Nothing is in flight any more.
+        """
+        if limit.active():
+            limit.cancel()
+        self._upstream.close()
+
+
+@define(eq=False)
+class Signals(Service):
+    """
+    Turns SIGTERM and SIGINT into a clean end with status 0, SIGHUP into a call.
+
+    Twisted's own handler of SIGTERM ends the process by that signal, and SIGHUP, which
+    it does not handle, would kill it.
+
+    @ivar _reactor: What is stopped.
+    @ivar _hurry: Called when told to stop a second time.
+    @ivar _renew: Called on SIGHUP.
+    """
+
+    _reactor: Any
+    _hurry: Callable[[], None]
+    _renew: Callable[[], None]
+    _stopping: bool = field(default=False, init=False)
+    _log: Logger = field(factory=Logger, init=False)
+
+    def startService(self) -> None:
+        """
+        Take the signals as soon as the reactor has taken them.
+        """
+        super().startService()
+        self._reactor.callWhenRunning(self._take)
+
+    def stop(self) -> None:
+        """
+        Begin to stop, or hurry.
+        """
+        if self._stopping:
+            self._hurry()
+        else:
+            self._stopping = True
+            self._log.info("stopping: what is in flight is finished first")
+            self._reactor.stop()
+
+    def _take(self) -> None:
+        """
+        Handle the signals from now on.
+        """
+        handlers: Iterable[tuple[signal.Signals, Callable[[], None]]] = (
+            (signal.SIGTERM, self.stop),
+            (signal.SIGINT, self.stop),
+            (signal.SIGHUP, self._renew),
+        )
+        for number, handler in handlers:
+            signal.signal(number, self._in_reactor(handler))
+
+    def _in_reactor(self, handler: Callable[[], None]) -> Callable[[int, Any], None]:
+        """
+        Have a handler called by the reactor, not between two bytecodes.
+        """
+
+        def handle(_number: int, _frame: Any) -> None:
+            self._reactor.callFromThread(handler)
+
+        return handle

@@ -1,0 +1,326 @@
+# -*- test-case-name: tests.test_listeners -*-
+"""
+Sockets that accept instances: each knows its network, and who opened a connection.
+
+The network of a request is that of its listener, never of anything the instance says.
+The MAC is the source of the Ethernet frame that opened the connection, which the kernel
+saves for us (C{TCP_SAVE_SYN = 2}, tcp(7)): it is the frame itself, not a table that
+neighbours can write to.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from attrs import define, field, frozen
+from twisted.application.service import Service
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IReactorSocket,
+    IReactorTime,
+)
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+
+from mdproxy.http.server import Channel, Front
+from mdproxy.model import Caller, canonical_address
+
+#: Where instances ask (Nova's documentation, metadata service).
+IPV4: Final = "169.254.169.254"
+IPV6: Final = "fe80::a9fe:a9fe"
+
+_TCP_SAVE_SYN: Final = 27
+_TCP_SAVED_SYN: Final = 28
+_WITH_FRAME: Final = 2
+_IP_FREEBIND: Final = 15
+_IPV6_FREEBIND: Final = 78
+_BACKLOG: Final = 1024
+
+#: EtherTypes of IPv4 and IPv6 (RFC 894, RFC 2464).
+_IP_FRAMES: Final = frozenset({b"\x08\x00", b"\x86\xdd"})
+_FRAME_HEAD: Final = 14
+
+#: A device that is not there yet is looked for again after so many seconds.
+_LOOK: Final = 1.0
+
+
+class NeighbourDevices(Protocol):
+    """
+    What listeners ask of a neighbour source.
+    """
+
+    def attach(self, ifindex: int, network: str) -> None:
+        """
+        Begin to enter the neighbours of a device.
+        """
+
+    def detach(self, ifindex: int) -> None:
+        """
+        Forget a device.
+        """
+
+    def probe(self, network: str, address: str) -> str | None:
+        """
+        Ask the kernel for one neighbour.
+        """
+
+
+@frozen
+class Place:
+    """
+    Where a listening socket is to be bound.
+
+    @ivar address: The IP address.
+    @ivar port: The TCP port.
+    @ivar device: The device that connections must come in by; C{None}: any.
+    """
+
+    address: str
+    port: int
+    device: str | None = None
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """
+        The address family.
+        """
+        return socket.AF_INET6 if ":" in self.address else socket.AF_INET
+
+
+def open_listening(place: Place) -> socket.socket:
+    """
+    Open a socket that listens, keeps the opening frames, and needs no address yet.
+
+    @param place: Where.
+
+    @raise OSError: If the port is taken, the device is gone, or we may not.
+    """
+    opened = socket.socket(
+        place.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    )
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        scope = 0
+        if place.device is not None:
+            name = place.device.encode()
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+            scope = socket.if_nametoindex(place.device)
+        opened.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, _WITH_FRAME)
+        if place.family is socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+            opened.bind((place.address, place.port, 0, scope))
+        else:
+            opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            opened.bind((place.address, place.port))
+        opened.listen(_BACKLOG)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def frame_source(accepted: socket.socket) -> str | None:
+    """
+    Read the source of the frame that opened a connection; it can be read once.
+
+    @param accepted: The accepted socket.
+
+    @return: The MAC; C{None} where the kernel kept no Ethernet frame (SYN cookies in
+        use, a device without MAC addresses).
+    """
+    try:
+        saved = accepted.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, 256)
+    except OSError:
+        return None
+    if len(saved) <= _FRAME_HEAD or saved[12:14] not in _IP_FRAMES:
+        return None
+    mac = saved[6:12]
+    return mac.hex(":") if any(mac) else None
+
+
+@define(eq=False)
+class Listener(Service):
+    """
+    One listener: its sockets, as its device and its addresses come and go.
+
+    @ivar name: Its name in the configuration.
+    @ivar network: The network that its connections come from.
+    @ivar _identify_by: How its callers are identified.
+    @ivar _places: Where its sockets are bound.
+    @ivar _device: Its device; C{None} for a plain address.
+    @ivar _front: What its channels share.
+    @ivar _neighbours: The neighbour source of its namespace.
+    @ivar _open: Opens its sockets.
+    @ivar _index: Finds a device's index.
+    @ivar _ports: What listens now.
+    @ivar _ifindex: The index of the device that is listened on now.
+    @ivar _problem: Why something does not listen.
+    """
+
+    name: str
+    network: str
+    _identify_by: str
+    _places: tuple[Place, ...]
+    _device: str | None
+    _front: Front
+    _neighbours: NeighbourDevices
+    _reactor: IReactorSocket
+    _clock: IReactorTime
+    _open: Callable[[Place], socket.socket] = open_listening
+    _index: Callable[[str], int] = socket.if_nametoindex
+    _ports: dict[Place, IListeningPort] = field(factory=dict, init=False)
+    _ifindex: int | None = field(default=None, init=False)
+    _problem: str | None = field(default=None, init=False)
+    _accepted: int = field(default=0, init=False)
+    _looking: IDelayedCall | None = field(default=None, init=False)
+    _log: Logger = field(factory=Logger, init=False)
+
+    def privilegedStartService(self) -> None:
+        """
+        Open what can be opened now, while we may.
+        """
+        self._look()
+
+    def startService(self) -> None:
+        """
+        Go on looking for the device.
+        """
+        super().startService()
+        self._look_again()
+
+    def stopService(self) -> None:
+        """
+        Accept no more; connections are closed by whoever drains the front.
+        """
+        super().stopService()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        self._close()
+
+    def describe(self) -> Mapping[str, Any]:
+        """
+        Tell the operator where it listens and for whom.
+
+        @return: Plain values, ready for JSON.
+        """
+        return {
+            "name": self.name,
+            "network": self.network,
+            "device": self._device,
+            "identify_by": self._identify_by,
+            "listening": sorted(f"{p.address} port {p.port}" for p in self._ports),
+            "accepted": self._accepted,
+            "problem": self._problem,
+        }
+
+    def find_caller(self, transport: Any) -> Caller | None:
+        """
+        Say who opened a connection, as far as this host can see.
+
+        @param transport: An accepted connection's.
+
+        @return: The caller; C{None} where the connection has no peer any more.
+        """
+        self._accepted += 1
+        try:
+            address = canonical_address(transport.getPeer().host)
+        except ValueError:
+            return None
+        if self._identify_by != "mac":
+            return Caller(self.network, address, None, self._identify_by)
+        mac = frame_source(transport.getHandle())
+        if mac is not None:
+            return Caller(self.network, address, mac)
+        mac = self._neighbours.probe(self.network, address)
+        return Caller(self.network, address, mac, probed=True)
+
+    def _look_again(self) -> None:
+        """
+        Look now and from now on.
+        """
+        self._look()
+        self._looking = self._clock.callLater(_LOOK, self._look_again)
+
+    def _look(self) -> None:
+        """
+        Open what should listen, and close what listens on a device that is gone.
+        """
+        ifindex = self._find_device()
+        if ifindex != self._ifindex:
+            self._close()
+            self._ifindex = ifindex
+            if ifindex is not None:
+                self._neighbours.attach(ifindex, self.network)
+        if self._device is not None and ifindex is None:
+            self._tell(f"device {self._device} is not there")
+            return
+        problems = [
+            problem
+            for place in self._places
+            if place not in self._ports and (problem := self._listen(place)) is not None
+        ]
+        self._tell("; ".join(problems) or None)
+
+    def _find_device(self) -> int | None:
+        """
+        Find the index of the device, which changes when it is made anew.
+        """
+        if self._device is None:
+            return None
+        try:
+            return self._index(self._device)
+        except OSError:
+            return None
+
+    def _listen(self, place: Place) -> str | None:
+        """
+        Listen at a place.
+
+        @return: Why not; C{None}: it does.
+        """
+        factory = ServerFactory.forProtocol(
+            lambda: Channel(self._front, self.find_caller)
+        )
+        factory.noisy = False
+        try:
+            opened = self._open(place)
+        except OSError as error:
+            return f"{place.address} port {place.port}: {error.strerror or error}"
+        # The reactor takes a descriptor of its own.
+        with opened:
+            self._ports[place] = self._reactor.adoptStreamPort(
+                opened.fileno(), place.family, factory
+            )
+        return None
+
+    def _close(self) -> None:
+        """
+        Close the sockets and forget the device's neighbours.
+        """
+        for port in self._ports.values():
+            port.stopListening()
+        self._ports.clear()
+        if self._ifindex is not None:
+            self._neighbours.detach(self._ifindex)
+            self._ifindex = None
+
+    def _tell(self, problem: str | None) -> None:
+        """
+        Log when a problem comes, changes or goes.
+        """
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem is None:
+            self._log.info("listener {name} listens", name=self.name)
+        else:
+            self._log.error(
+                "listener {name} does not listen as it should: {problem}",
+                name=self.name,
+                problem=problem,
+            )

@@ -1,0 +1,382 @@
+# -*- test-case-name: tests.test_proxy -*-
+"""
+The reverse proxy: a resource that answers instances with what Nova says to them.
+
+The way of one request is in L{mdproxy.exchange}; this module holds what all requests
+share, and the one table from causes to statuses.  The L{Channel
+<mdproxy.http.server.Channel>} calls L{ReverseProxyResource.answer}; a stock
+C{twisted.web.server.Site} calls C{render}, and the same conversation follows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.http import Request as SiteRequest
+from twisted.web.resource import IResource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
+
+from mdproxy.exchange import Exchange, InstanceInDoubt, NoSuchInstance, SecretRefused
+from mdproxy.headers import IdentityFields, identity_fields
+from mdproxy.http.client import (
+    UpstreamBroken,
+    UpstreamTimedOut,
+    UpstreamTlsFailed,
+    UpstreamUnavailable,
+)
+from mdproxy.http.parsing import BadRequest, RequestBounds, check_request
+from mdproxy.http.server import Fields, Reply
+from mdproxy.interfaces import IUpstream
+from mdproxy.limits import Seldom, Shares
+from mdproxy.lookup import InstanceLookup
+from mdproxy.model import Caller, Identity, Port, Refusal, Request
+from mdproxy.signing import Signer
+
+#: What an instance sees of each cause (DESIGN section 8): status, and whether it is
+#: told to come back.  The reason is for the operator alone.
+STATUSES: Final[Mapping[type[Exception], tuple[int, bytes, bool]]] = {
+    NoSuchInstance: (404, b"Not Found", False),
+    InstanceInDoubt: (503, b"Service Unavailable", True),
+    SecretRefused: (503, b"Service Unavailable", True),
+    UpstreamUnavailable: (503, b"Service Unavailable", True),
+    UpstreamTlsFailed: (503, b"Service Unavailable", True),
+    UpstreamTimedOut: (504, b"Gateway Timeout", True),
+    UpstreamBroken: (502, b"Bad Gateway", True),
+}
+
+#: Of how many ports it is remembered that Nova knows them.
+_SERVED: Final = 4096
+
+
+@frozen
+class Hold:
+    """
+    For how many seconds a request may wait for what passes by itself.
+
+    @ivar openstack: For targets under /openstack, whose reader waits 10 seconds.
+    @ivar other: For all others: cloud-init's EC2 reader gives up after 5 seconds.
+    """
+
+    openstack: float = 8.0
+    other: float = 4.0
+
+    def of(self, target: bytes) -> float:
+        """
+        Choose by the target.
+        """
+        return self.openstack if target.startswith(b"/openstack") else self.other
+
+
+@implementer(IResource)
+@define(eq=False)
+class ReverseProxyResource:
+    """
+    Answers every request by asking Nova, as the instance that the lookup names.
+
+    @ivar lookup: Who is asking.
+    @ivar upstream: Where Nova is.
+    @ivar signer: The holder of the secret.
+    @ivar clock: What time it is.
+    @ivar random: Makes pauses uneven.
+    @ivar holds: Places for callers that are not identified yet.
+    @ivar _hold: How long they may wait.
+    @ivar counts: What happened how often.
+    @ivar _asking: By network and address, the exchanges that Nova is being asked for.
+    @ivar _awaiting: Exchanges that pause before asking Nova again.
+    @ivar _served: Ports that Nova has answered.
+    @ivar _find_caller: Finds who opened a Site's connection.
+    """
+
+    isLeaf = True
+
+    lookup: InstanceLookup
+    upstream: IUpstream
+    signer: Signer
+    clock: IReactorTime
+    random: Random
+    holds: Shares
+    _hold: Hold
+    _bounds: RequestBounds = field(factory=RequestBounds)
+    _find_caller: Callable[[Any], Caller | None] = field(default=lambda _: None)
+    counts: Counter[str] = field(factory=Counter, init=False)
+    _asking: dict[tuple[str, str], set[Exchange]] = field(factory=dict, init=False)
+    _awaiting: set[Exchange] = field(factory=set, init=False)
+    _served: OrderedDict[tuple[str, str, str], None] = field(
+        factory=OrderedDict, init=False
+    )
+    _seldom: Seldom = field(factory=Seldom, init=False)
+    _log: Logger = field(factory=Logger, init=False)
+
+    def answer(self, request: Request, caller: Caller, reply: Reply) -> Exchange:
+        """
+        Provide C{Answerer.answer}.
+        """
+        self.counts["requests"] += 1
+        until = self.clock.seconds() + self._hold.of(request.target)
+        exchange = Exchange(request, caller, reply, self, until)
+        exchange.identify()
+        return exchange
+
+    def describe(self) -> Mapping[str, Any]:
+        """
+        Tell the operator what happened so far.
+
+        @return: Plain values, ready for JSON.
+        """
+        return {
+            "counts": dict(sorted(self.counts.items())),
+            "asking": sum(len(exchanges) for exchanges in self._asking.values()),
+            "pausing": len(self._awaiting),
+            "waiting_for_facts": self.holds.taken,
+        }
+
+    def count(self, what: str) -> None:
+        """
+        Count something that happened.
+        """
+        self.counts[what] += 1
+
+    def fields_of(self, identity: Identity) -> IdentityFields:
+        """
+        Make the header fields by which Nova knows an instance.
+        """
+        return identity_fields(identity, self.signer)
+
+    def set_out(self, exchange: Exchange, caller: Caller) -> None:
+        """
+        Note that Nova is being asked for a caller.
+        """
+        seat = (caller.network, caller.address)
+        self._asking.setdefault(seat, set()).add(exchange)
+
+    def arrive(self, exchange: Exchange, caller: Caller) -> None:
+        """
+        Note that Nova has answered, or will not.
+        """
+        seat = (caller.network, caller.address)
+        exchanges = self._asking[seat]
+        exchanges.discard(exchange)
+        if not exchanges:
+            del self._asking[seat]
+
+    def path_changed(self, network: str, address: str) -> None:
+        """
+        Learn that a neighbour entry points to another MAC: break what is under way.
+
+        The entry may be changed back before the answer comes, so that looking at it
+        then would not tell.
+        """
+        for exchange in list(self._asking.get((network, address), ())):
+            exchange.path_lost()
+
+    def await_recovery(self, exchange: Exchange) -> None:
+        """
+        Wake an exchange when Nova takes connections again.
+        """
+        self._awaiting.add(exchange)
+
+    def stop_awaiting(self, exchange: Exchange) -> None:
+        """
+        Do not wake it.
+        """
+        self._awaiting.discard(exchange)
+
+    def nova_recovered(self) -> None:
+        """
+        Wake what pauses before asking Nova again.
+        """
+        for exchange in list(self._awaiting):
+            exchange.wake()
+
+    def note_served(self, port: Port) -> None:
+        """
+        Remember that Nova knows the instance of a port.
+        """
+        self._served[port.network, port.mac, port.instance_id] = None
+        if len(self._served) > _SERVED:
+            self._served.popitem(last=False)
+
+    def was_served(self, port: Port) -> bool:
+        """
+        Tell whether Nova is known to know the instance of a port.
+        """
+        return (port.network, port.mac, port.instance_id) in self._served
+
+    def answer_failure(self, error: Exception, reply: Reply) -> None:
+        """
+        Write the answer that a cause has in the table.
+        """
+        status, phrase, come_back = STATUSES[type(error)]
+        self.count(f"status-{status}")
+        fields: Fields = ((b"Content-Type", b"text/plain"),)
+        if come_back:
+            fields = (*fields, (b"Retry-After", b"1"))
+        reply.begin(status, phrase, fields, len(phrase) + 1)
+        reply.write(phrase + b"\n")
+        reply.finish()
+
+    def tell_refusal(self, refusal: Refusal) -> None:
+        """
+        Log why a caller is refused, once in a while for each.
+        """
+        evidence = refusal.evidence
+        caller = evidence.caller
+        quiet = self._seldom.passes(
+            (caller.network, caller.address, evidence.reason), self.clock.seconds()
+        )
+        if quiet is not None:
+            self._log.warn(
+                "refused {address} ({mac}) on {network}: {reason} (row {row}; "
+                "neighbour {neighbour}; {quiet} more like it)",
+                address=caller.address,
+                mac=caller.mac,
+                network=caller.network,
+                reason=evidence.reason.value,
+                row=evidence.row,
+                neighbour=evidence.neighbour,
+                quiet=quiet,
+            )
+
+    def tell_path_lost(self, caller: Caller) -> None:
+        """
+        Log that an answer was about to go to somebody else.
+        """
+        quiet = self._seldom.passes(
+            (caller.network, caller.address, "path"), self.clock.seconds()
+        )
+        if quiet is not None:
+            self._log.warn(
+                "broke the connection of {address} ({mac}) on {network}: its neighbour "
+                "entry or its port changed while Nova was asked ({quiet} more like it)",
+                address=caller.address,
+                mac=caller.mac,
+                network=caller.network,
+                quiet=quiet,
+            )
+
+    def tell_failure(self, error: Exception) -> None:
+        """
+        Log why Nova gave no answer, once in a while for each cause.
+        """
+        if isinstance(error, NoSuchInstance | InstanceInDoubt):
+            return
+        text = str(error)
+        quiet = self._seldom.passes((type(error), text), self.clock.seconds())
+        if quiet is None:
+            return
+        if isinstance(error, SecretRefused):
+            self._log.error(
+                "Nova refuses our signature: metadata_proxy_shared_secret differs "
+                "from Nova's ({quiet} more like it)",
+                quiet=quiet,
+            )
+        else:
+            self._log.error(
+                "no answer from Nova: {problem} ({quiet} more like it)",
+                problem=text,
+                quiet=quiet,
+            )
+
+    def render(self, request: SiteRequest) -> int:
+        """
+        Provide C{IResource.render}, for a stock Site.
+        """
+        site_reply = SiteReply(request)
+        transport: Any = request.channel.transport
+        caller = self._find_caller(transport)
+        if caller is None:
+            transport.abortConnection()
+            return NOT_DONE_YET
+        try:
+            ours = _from_site(request, self._bounds)
+        except BadRequest as bad:
+            self.count(f"status-{bad.status}")
+            request.setResponseCode(bad.status)
+            request.finish()
+            return NOT_DONE_YET
+        finished = request.notifyFinish()
+        answering = self.answer(ours, caller, site_reply)
+        finished.addErrback(lambda _: answering.cancel())
+        return NOT_DONE_YET
+
+    def getChildWithDefault(self, name: bytes, request: SiteRequest) -> IResource:
+        """
+        Provide C{IResource.getChildWithDefault}; a leaf has no children.
+        """
+        return self
+
+    def putChild(self, path: bytes, child: IResource) -> None:
+        """
+        Provide C{IResource.putChild}; a leaf has no children.
+
+        @raise NotImplementedError: Always.
+        """
+        raise NotImplementedError("a reverse proxy has no children")
+
+
+@define
+class SiteReply:
+    """
+    Writes an answer to a request of C{twisted.web}.
+    """
+
+    _request: SiteRequest
+
+    def begin(
+        self, status: int, phrase: bytes, fields: Fields, length: int | None
+    ) -> None:
+        """
+        Provide C{Reply.begin}.
+        """
+        self._request.setResponseCode(status, phrase)
+        headers = self._request.responseHeaders
+        headers.removeHeader(b"content-type")
+        for name, value in fields:
+            headers.addRawHeader(name, value)
+        if length is not None:
+            headers.setRawHeaders(b"content-length", [b"%d" % length])
+
+    def write(self, data: bytes) -> None:
+        """
+        Provide C{Reply.write}.
+        """
+        self._request.write(data)
+
+    def finish(self) -> None:
+        """
+        Provide C{Reply.finish}.
+        """
+        self._request.finish()
+
+    def abort(self) -> None:
+        """
+        Provide C{Reply.abort}.
+        """
+        transport: Any = self._request.channel.transport
+        transport.abortConnection()
+
+
+def _from_site(request: SiteRequest, bounds: RequestBounds) -> Request:
+    """
+    Take what a Site has read, under the same rules as our own front.
+
+    @raise BadRequest: If our own front would have refused it.
+    """
+    headers = tuple(
+        (name.lower(), value)
+        for name, values in request.requestHeaders.getAllRawHeaders()
+        for value in values
+    )
+    framed = any(n in (b"content-length", b"transfer-encoding") for n, _ in headers)
+    content = request.content
+    body = content.read(bounds.max_body + 1) if framed and content else None
+    ours = Request(request.method, request.uri, headers, body)
+    check_request(ours, bounds)
+    return ours
