@@ -136,6 +136,8 @@ def _instance(number: int, entry: Mapping[str, Any]) -> Instance:
     """
     Read one instance.
     """
+    if not entry["addresses"]:
+        raise ValueError(f"{entry['instance']} has no address")
     return Instance(
         number=number,
         instance=str(UUID(entry["instance"])),

@@ -52,7 +52,7 @@ class KeyPair:
 @frozen
 class Certificates:
     """
-    The files that L{make} wrote.
+    The files that L{make} wrote, by their absolute paths.
 
     @ivar ca: The CA's certificate, which both sides trust.
     @ivar server: A server's, for C{localhost}, C{nova-md} and 127.0.0.1.
@@ -130,6 +130,7 @@ def make(directory: Path) -> Certificates:
 
     @param directory: An existing directory; the files in it are overwritten.
     """
+    directory = directory.resolve()
     ca, rogue = _authority(directory, "ca"), _authority(directory, "rogue-ca")
     server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
     elsewhere = (x509.DNSName("elsewhere.example"),)

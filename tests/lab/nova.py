@@ -120,14 +120,14 @@ def build(
         fcntl.flock(lock, fcntl.LOCK_EX)
         version = subprocess.check_output([python, "-VV"])
         key = _digest(version, bytes(tree.venv), _CONSTRAINTS.read_bytes())
-        with _made_once(tree.venv, key) as missing:
+        with made_once(tree.venv, key) as missing:
             if missing:
                 say("installing Nova 34 (one to three minutes)")
                 _install(python, tree.venv, cache / "install.log")
         seed = json.dumps([_seed(each) for each in read_instances(instances)])
         script = (_FILES / "seed.py").read_bytes()
         key = _digest(key.encode(), seed.encode(), script, _CONF.encode())
-        with _made_once(tree.databases, key) as missing:
+        with made_once(tree.databases, key) as missing:
             if missing:
                 say("making Nova's databases (half a minute)")
                 _make_databases(tree, seed, cache / "databases.log")
@@ -158,7 +158,7 @@ def _digest(*ingredients: bytes) -> str:
 
 
 @contextmanager
-def _made_once(directory: Path, key: str) -> Iterator[bool]:
+def made_once(directory: Path, key: str) -> Iterator[bool]:
     """
     Have a directory made, unless it was made to the end of the same ingredients.
 
