@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from attrs import define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.interfaces import (
+    IAddress,
     IDelayedCall,
     IListeningPort,
     IReactorSocket,
@@ -140,6 +141,27 @@ def frame_source(accepted: socket.socket) -> str | None:
         return None
     mac = saved[6:12]
     return mac.hex(":") if any(mac) else None
+
+
+class _Channels(ServerFactory):
+    """
+    Makes a channel for each accepted connection.
+    """
+
+    noisy = False
+
+    def __init__(self, front: Front, caller: Callable[[Any], Caller | None]) -> None:
+        """
+        Remember what channels need.
+        """
+        self._front = front
+        self._caller = caller
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel:
+        """
+        Provide C{IProtocolFactory.buildProtocol}.
+        """
+        return Channel(self._front, self._caller)
 
 
 @define(eq=False)
@@ -283,10 +305,6 @@ class Listener(Service):
 
         @return: Why not; C{None}: it does.
         """
-        factory = ServerFactory.forProtocol(
-            lambda: Channel(self._front, self.find_caller)
-        )
-        factory.noisy = False
         try:
             opened = self._open(place)
         except OSError as error:
@@ -294,7 +312,7 @@ class Listener(Service):
         # The reactor takes a descriptor of its own.
         with opened:
             self._ports[place] = self._reactor.adoptStreamPort(
-                opened.fileno(), place.family, factory
+                opened.fileno(), place.family, _Channels(self._front, self.find_caller)
             )
         return None
 
