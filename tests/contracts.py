@@ -32,6 +32,12 @@ class SourceContract(_Case):
         """
         raise NotImplementedError
 
+    def settle(self, reactor: MemoryReactorClock) -> None:
+        """
+        Give a source as much time as it may take to read everything.
+        """
+        reactor.pump([1.0] * 3)
+
     def test_provides_source(self) -> None:
         """
         It has all that a source and a service have.
@@ -44,10 +50,12 @@ class SourceContract(_Case):
         """
         It is starting until it is started, and live once it has read everything.
         """
-        source = self.make_source(MemoryReactorClock())
+        reactor = MemoryReactorClock()
+        source = self.make_source(reactor)
         self.assertEqual(source.state, SourceState.STARTING)
         source.startService()
         self.addCleanup(source.stopService)
+        self.settle(reactor)
         self.assertEqual(source.state, SourceState.LIVE)
 
     def test_describes_itself(self) -> None:
@@ -55,15 +63,18 @@ class SourceContract(_Case):
         Its description is plain, and says at least what the interface promises, whether
         it has been started or not.
         """
-        source = self.make_source(MemoryReactorClock())
+        reactor = MemoryReactorClock()
+        source = self.make_source(reactor)
         for state in ("starting", "live"):
             described = json.loads(json.dumps(source.describe()))
             self.assertEqual(described["name"], source.name)
             self.assertIsInstance(described["kind"], str)
             self.assertEqual(described["state"], state)
             self.assertIsNone(described["problem"])
-            source.startService()
-        source.stopService()
+            if state == "starting":
+                source.startService()
+                self.addCleanup(source.stopService)
+                self.settle(reactor)
 
     def test_stop_releases_everything(self) -> None:
         """
@@ -73,6 +84,7 @@ class SourceContract(_Case):
         source = self.make_source(reactor)
         for _ in range(2):
             source.startService()
+            self.settle(reactor)
             self.assertEqual(source.state, SourceState.LIVE)
             source.stopService()
             self.assertEqual(reactor.getDelayedCalls(), [])

@@ -1,0 +1,328 @@
+# -*- test-case-name: tests.test_files -*-
+"""
+Files that others change: noticing it, and reading them safely.
+
+Directories are watched rather than files, since most writers put a new file in the old
+one's place.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+
+from twisted.application.service import Service
+from twisted.internet.error import ConnectionDone
+from twisted.internet.inotify import (
+    IN_ATTRIB,
+    IN_CLOSE_WRITE,
+    IN_CREATE,
+    IN_DELETE,
+    IN_DELETE_SELF,
+    IN_IGNORED,
+    IN_ISDIR,
+    IN_MODIFY,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+    IN_UNMOUNT,
+    INotify,
+    INotifyError,
+)
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
+from twisted.python.failure import Failure
+from twisted.python.filepath import FilePath
+
+#: A file's identity and version: device, inode, time of the last change, size.
+Signature = tuple[int, int, int, int]
+
+#: For how many seconds events are collected; a writer causes several.
+SETTLE = 0.015
+#: After how many seconds everything is looked at anyway: the kernel drops events when
+#: too many come, and Twisted does not say so.
+RESCAN = 30.0
+#: The same where events can't be had.
+POLL = 1.0
+
+#: Everything by which a file in a directory may come to read differently.
+_ENTRIES = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE
+_MASK = _ENTRIES | IN_MODIFY | IN_ATTRIB
+#: The watch itself has ended.
+_ENDED = IN_DELETE_SELF | IN_IGNORED | IN_UNMOUNT
+#: The identity of no directory.
+_NONE = (0, 0)
+
+
+class Unreadable(Exception):
+    """
+    A file can't be read; the text says why.
+    """
+
+
+class Missing(Unreadable):
+    """
+    A file does not exist.
+    """
+
+
+def signature_of(path: str) -> Signature | None:
+    """
+    Tell what a file looks like without reading it.
+
+    @return: C{None} where that can't be seen.
+    """
+    try:
+        return _signature(os.stat(path))
+    except OSError:
+        return None
+
+
+def read_file(path: str, limit: int) -> tuple[bytes, Signature | None]:
+    """
+    Read a whole file that somebody else may be writing.
+
+    @param path: Where it is.
+    @param limit: How many bytes are not too many.
+
+    @return: What it holds, and its signature; C{None} for that where it changed while
+        it was read.
+
+    @raise Missing: If there is no such file.
+    @raise Unreadable: If it can't be read, is too large, or is no file but a pipe or
+        the like, which might never end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise Unreadable(f"{path} is no plain file")
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise Missing(f"{path} does not exist") from None
+    except OSError as error:
+        raise Unreadable(f"{path} can't be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise Unreadable(f"{path} is larger than {limit} bytes")
+    is_same = _signature(before) == _signature(after)
+    return data, _signature(after) if is_same else None
+
+
+def _signature(status: os.stat_result) -> Signature:
+    """
+    Put together what differs whenever a file does.
+    """
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+class Notifier(INotify):
+    """
+    Twisted's inotify, which however goes on when a watched directory is deleted.
+
+    Twisted asks for C{IN_DELETE_SELF} whatever mask it is given, and then drops all
+    watches of all directories at that event.
+    """
+
+    def __init__(self, reactor: IReactorFDSet, lost: Callable[[], None]) -> None:
+        """
+        Open the descriptor.
+
+        @param lost: Called when it is closed, unless L{close} did it.
+        """
+        super().__init__(reactor)
+        self._lost: Callable[[], None] | None = lost
+
+    def loseConnection(self, reason: object = None) -> None:
+        """
+        Stay: the directory that is gone no longer has a watch, the others have.
+        """
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Close the descriptor, once.
+        """
+        if not self.disconnected:
+            super().connectionLost(reason)
+            if self._lost is not None:
+                self._lost()
+
+    def close(self) -> None:
+        """
+        Let go of the descriptor.
+        """
+        self._lost = None
+        self.connectionLost(Failure(ConnectionDone()))
+
+
+class DirectoryWatch(Service):
+    """
+    Tells of changed files in some directories, by inotify, or else by looking often.
+
+    A directory that doesn't exist yet, or can't be watched, makes no trouble: it is
+    looked for once a second.
+
+    @ivar polling: Whether some directory is not watched now.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        clock: IReactorTime,
+        directories: Callable[[], Iterable[str]],
+        changed: Callable[[frozenset[str] | None], None],
+        notifier: Callable[[IReactorFDSet, Callable[[], None]], Notifier] = Notifier,
+    ) -> None:
+        """
+        Prepare a watch; nothing is watched before it is started.
+
+        @param reactor: Watches the inotify descriptor.
+        @param clock: Schedules; usually the reactor too.
+        @param directories: Tells which directories matter now.
+        @param changed: Called with the paths that may have changed; or with C{None}
+            where any may have: at the start and every now and then.
+        @param notifier: Opens an inotify descriptor.
+        """
+        self.polling = True
+        self._reactor = reactor
+        self._clock = clock
+        self._directories = directories
+        self._changed = changed
+        self._open_notifier = notifier
+        self._notifier: Notifier | None = None
+        # The watched directories, and which directory it is that has the watch.
+        self._watched: dict[str, tuple[int, int]] = {}
+        self._touched: set[str] = set()
+        self._look: IDelayedCall | None = None
+        self._tell: IDelayedCall | None = None
+
+    def startService(self) -> None:
+        """
+        Watch, and have everything looked at before this returns.
+        """
+        super().startService()
+        self._look_now()
+
+    def stopService(self) -> None:
+        """
+        Let go of the descriptor and the timers.
+        """
+        super().stopService()
+        for call in (self._look, self._tell):
+            if call is not None:
+                call.cancel()
+        self._look = self._tell = None
+        self._touched.clear()
+        self._drop()
+
+    def _look_now(self) -> None:
+        """
+        See to the watches, and have everything looked at.
+        """
+        self._look = None
+        self._watch()
+        self._look = self._clock.callLater(
+            POLL if self.polling else RESCAN, self._look_now
+        )
+        self._changed(None)
+
+    def _look_soon(self) -> None:
+        """
+        See to the watches before long, for something happened to them.
+        """
+        soon = self._clock.seconds() + SETTLE
+        if self._look is not None and self._look.getTime() > soon:
+            self._look.reset(SETTLE)
+
+    def _watch(self) -> None:
+        """
+        Watch the directories that can be watched.
+        """
+        wanted = set(self._directories())
+        for path in set(self._watched) - wanted:
+            self._unwatch(path)
+        missing = [path for path in sorted(wanted) if not self._is_watched(path)]
+        self.polling = bool(missing)
+
+    def _is_watched(self, path: str) -> bool:
+        """
+        Watch a directory, unless that very directory is watched already.
+        """
+        try:
+            status = os.stat(path)
+            identity = (status.st_dev, status.st_ino)
+            if self._watched.get(path) == identity:
+                return True
+            self._unwatch(path)
+            if self._notifier is None:
+                self._notifier = self._open_notifier(self._reactor, self._lost)
+                self._notifier.startReading()
+            self._notifier.watch(
+                FilePath(path), mask=_MASK, callbacks=[partial(self._event, path)]
+            )
+        except (OSError, INotifyError):
+            self._unwatch(path)
+            return False
+        self._watched[path] = identity
+        return True
+
+    def _unwatch(self, path: str) -> None:
+        """
+        Watch a directory no more.
+        """
+        if self._watched.pop(path, None) is not None and self._notifier is not None:
+            # Where the directory was deleted its watch has gone with it.
+            with suppress(KeyError):
+                self._notifier.ignore(FilePath(path))
+
+    def _event(
+        self, directory: str, watch: object, path: FilePath[bytes], mask: int
+    ) -> None:
+        """
+        Take an event.
+
+        @param directory: The watched directory.
+        @param path: The file, or the directory itself; Twisted gives bytes.
+        """
+        if mask & _ENDED:
+            self._watched[directory] = _NONE
+        if mask & (_ENDED | IN_ISDIR):
+            self._look_soon()
+            return
+        name = os.fsdecode(path.basename())
+        self._touched.add(os.path.join(directory, name))
+        if self._tell is None:
+            self._tell = self._clock.callLater(SETTLE, self._tell_now)
+
+    def _tell_now(self) -> None:
+        """
+        Tell what was touched.
+        """
+        self._tell = None
+        touched = frozenset(self._touched)
+        self._touched.clear()
+        self._changed(touched)
+
+    def _lost(self) -> None:
+        """
+        Make up for a lost descriptor.
+        """
+        self._notifier = None
+        self._watched.clear()
+        self.polling = True
+        self._look_soon()
+
+    def _drop(self) -> None:
+        """
+        Let go of the descriptor.
+        """
+        self._watched.clear()
+        self.polling = True
+        if self._notifier is not None:
+            self._notifier.close()
+            self._notifier = None
