@@ -78,16 +78,17 @@ def check_file(settings: Settings, option: str, path: str, private: bool) -> byt
 
     @return: What it holds; nothing if it can't be used.
     """
+    name = printable(path, 1024)
     try:
         file = _read(path)
     except _Unfit as error:
-        settings.fault("DEFAULT", option, f"{printable(path)} {error}")
+        settings.fault("DEFAULT", option, f"{name} {error}")
         return b""
     if private and file.mode & _OTHERS:
         settings.fault(
             "DEFAULT",
             option,
-            f"{printable(path)} is open to others than its owner (mode "
+            f"{name} is open to others than its owner (mode "
             f"{file.mode:04o}): chmod 0600 makes it private",
         )
     return file.data
@@ -131,11 +132,13 @@ def _secret_of_file(settings: Settings, path: str) -> bytes:
     try:
         text = data.decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        settings.fault("DEFAULT", option, f"{printable(path)} is not UTF-8")
+        settings.fault("DEFAULT", option, f"{printable(path, 1024)} is not UTF-8")
         return b""
     if text != text.strip():
         settings.note(
-            "DEFAULT", option, f"the secret in {path} begins or ends with a space"
+            "DEFAULT",
+            option,
+            f"the secret in {printable(path, 1024)} begins or ends with a space",
         )
     _check_characters(settings, option, text)
     return text.encode()

@@ -25,6 +25,7 @@ DEVICE = re.compile(r"(?!\.{1,2}\Z)[!-.0-9;-~]{1,15}\Z")
 #: A host with a port behind it.
 _WITH_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):[0-9]+\Z")
 
+_NO_HOST = "is neither a host name nor an IP address"
 _LIKE = "like tcp:8085:interface=127.0.0.1 or unix:/run/mdproxy/status.sock"
 
 
@@ -42,6 +43,9 @@ def problem_of_host(host: str, text: str) -> str | None:
     """
     if "/" in text:
         return "is not a host: write just the name or address, without http:// and path"
+    if not text.isprintable():
+        # oslo.config's pattern for names lets a newline at the end pass.
+        return _NO_HOST
     if "%" in text:
         return "is an address with a zone, which is not supported"
     try:
@@ -49,7 +53,7 @@ def problem_of_host(host: str, text: str) -> str | None:
     except ValueError:
         if _WITH_PORT.match(text):
             return "is not a host: the port belongs into nova_metadata_port"
-        return "is neither a host name nor an IP address"
+        return _NO_HOST
     return None
 
 
@@ -60,6 +64,7 @@ class _Place:
     """
 
     at: tuple[str, int] | None = None
+    path: str = ""
 
     def listenTCP(
         self, port: int, factory: Factory, backlog: int = 50, interface: str = ""
@@ -71,8 +76,9 @@ class _Place:
 
     def listenUNIX(self, address: str, factory: Factory, **more: Any) -> None:
         """
-        Nobody but this host's users reaches a UNIX socket: there is nothing to note.
+        Take note of a path.
         """
+        self.path = address
 
 
 def place_of(text: str) -> tuple[str, int] | None:
@@ -92,8 +98,10 @@ def place_of(text: str) -> tuple[str, int] | None:
         endpoint.listen(Factory())
     except Exception:  # Its parser raises whatever comes up.
         raise ValueError(f"is no endpoint that Twisted understands, {_LIKE}") from None
-    if place.at is None:
+    if place.path:
         return None
+    if place.at is None:
+        raise ValueError(f"names no path, {_LIKE}")
     host, port = place.at
     address = "127.0.0.1" if host == "localhost" else host
     try:

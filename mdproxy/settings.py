@@ -71,11 +71,13 @@ class Setting:
         return f"{self.file} line {self.line}: [{section}] {self.option}".rstrip()
 
 
-def printable(text: str) -> str:
+def printable(text: str, most: int = 64) -> str:
     """
     Make a text from a file fit to be shown on a terminal, and not too long.
+
+    @param most: How many characters of it to show.
     """
-    short = text if len(text) <= 64 else f"{text[:64]}…"
+    short = text if len(text) <= most else f"{text[:most]}…"
     return short if short.isprintable() else ascii(short)[1:-1]
 
 

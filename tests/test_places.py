@@ -1,0 +1,119 @@
+"""
+Tests for L{mdproxy.places}.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mdproxy.places import DEVICE, NETWORK, bare, place_of, problem_of_host
+
+
+class NameTests(SynchronousTestCase):
+    """
+    Tests for L{NETWORK} and L{DEVICE}.
+    """
+
+    def test_networks(self) -> None:
+        """
+        Ids and device names name networks; what lease sources give a meaning does not.
+        """
+        for name in ("br-tenant1", "8f2b3d3e-7e4e-4e6e-8f2b-3d3e7e4e4e6e", "a", "a:b"):
+            self.assertIsNotNone(NETWORK.match(name), name)
+        for name in ("", "a@b", "a,b", "a b", "a/b", "-a", "a\n", "é", "a" * 256):
+            self.assertIsNone(NETWORK.match(name), name)
+
+    def test_devices(self) -> None:
+        """
+        What Linux accepts as a name is one.
+        """
+        for name in ("br-tenant1", "eth0.100", "...", "a" * 15, "-", "eth0@if3"):
+            self.assertIsNotNone(DEVICE.match(name), name)
+        for name in ("", ".", "..", "a/b", "a:b", "a b", "a\n", "a" * 16, "é"):
+            self.assertIsNone(DEVICE.match(name), name)
+
+
+class HostTests(SynchronousTestCase):
+    """
+    Tests for L{problem_of_host}.
+    """
+
+    def test_hosts(self) -> None:
+        """
+        Host names and addresses are hosts, IPv6 with or without brackets.
+        """
+        for text in ("nova", "nova.example.org", "10.0.0.1", "::1", "[fd00::1]", "a-b"):
+            self.assertIsNone(problem_of_host(bare(text), text), text)
+        self.assertEqual(bare("[fd00::1]"), "fd00::1")
+
+    def test_mistakes_are_explained(self) -> None:
+        """
+        What is no host is met with what would be one.
+        """
+        for text, words in (
+            ("http://nova", "without http://"),
+            ("nova/", "without http://"),
+            ("nova:8775", "the port belongs into nova_metadata_port"),
+            ("10.0.0.1:8775", "the port belongs into nova_metadata_port"),
+            ("[::1]:8775", "the port belongs into nova_metadata_port"),
+            ("fe80::1%eth0", "zone"),
+            ("300.1.1.1", "neither a host name nor an IP address"),
+            ("-nova", "neither a host name nor an IP address"),
+            ("no va", "neither a host name nor an IP address"),
+            ("nova\n", "neither a host name nor an IP address"),
+            ("növa", "neither a host name nor an IP address"),
+            ("[nova]", "neither a host name nor an IP address"),
+            ("::1::", "neither a host name nor an IP address"),
+            ("", "neither a host name nor an IP address"),
+        ):
+            problem = problem_of_host(bare(text), text)
+            self.assertIn(words, problem or "no problem", repr(text))
+
+
+class PlaceTests(SynchronousTestCase):
+    """
+    Tests for L{place_of}.
+    """
+
+    def test_loopback_and_unix_are_private(self) -> None:
+        """
+        Loopback addresses and UNIX sockets are places for the operator's pages.
+        """
+        for text, place in (
+            ("tcp:8085:interface=127.0.0.1", ("127.0.0.1", 8085)),
+            ("tcp:port=8085:interface=127.9.9.9:backlog=5", ("127.9.9.9", 8085)),
+            ("tcp:8085:interface=localhost", ("127.0.0.1", 8085)),
+            (r"tcp6:8085:interface=\:\:1", ("::1", 8085)),
+            ("unix:/run/mdproxy/status.sock", None),
+            ("unix:address=/run/x:mode=660", None),
+        ):
+            self.assertEqual(place_of(text), place)
+
+    def test_all_else_is_refused(self) -> None:
+        """
+        What others may reach, and what is no endpoint, is refused with an example.
+        """
+        for text in (
+            "",
+            "8085",
+            "tcp",
+            "tcp:",
+            "tcp:http",
+            "tcp:8085",
+            "tcp:0:interface=127.0.0.1",
+            "tcp:70000:interface=127.0.0.1",
+            "tcp:8085:interface=",
+            "tcp:8085:interface=0.0.0.0",
+            "tcp:8085:interface=10.0.0.1",
+            "tcp:8085:interface=169.254.169.254",
+            "tcp:8085:interface=nova",
+            r"tcp6:8085:interface=\:\:",
+            "tcp:8085:interface=127.0.0.1:nonsense=1",
+            "unix:",
+            "unix:/run/x:mode=rw",
+            "ssl:8085",
+            "systemd:domain=INET:index=0",
+            "autobahn:x",
+        ):
+            error = self.assertRaises(ValueError, place_of, text)
+            self.assertIn("like tcp:8085:interface=127.0.0.1", str(error), text)
