@@ -186,7 +186,10 @@ def _present(context: SSL.Context, certificate: str, key: str) -> None:
         raise TlsMisconfigured(f"{certificate}: no readable PEM certificate") from None
     try:
         context.use_privatekey_file(key)
-    except SSL.Error:
+    except SSL.Error as error:
+        if "mismatch" in str(error):
+            # OpenSSL compares it with the certificate before it takes it.
+            raise TlsMisconfigured(f"{key} is not the key of {certificate}") from None
         raise TlsMisconfigured(
             f"{key}: no readable PEM key without a passphrase"
         ) from None

@@ -1,0 +1,622 @@
+"""
+Tests for L{mdproxy.config}.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from mdproxy.config import (
+    Bounds,
+    Config,
+    ConfigError,
+    Endpoint,
+    HoldConfig,
+    LeaseSourceConfig,
+    ListenerConfig,
+    TlsFiles,
+    UpstreamConfig,
+    load,
+)
+from tests.lab import certs
+
+NEUTRON = Path(__file__).parent / "data" / "metadata_agent.ini"
+SECRET = "metadata_proxy_shared_secret = s3cret\n"
+
+#: What L{ConfigCase.load} makes of nothing but the secret and one listener.
+PLAIN = Config(
+    secret=b"s3cret",
+    upstream=UpstreamConfig(
+        endpoints=(Endpoint("127.0.0.1", 8775),),
+        tls=None,
+        max_connections=64,
+        max_queue=1024,
+        connect_timeout=3.0,
+        first_byte_timeout=30.0,
+        idle_timeout=30.0,
+    ),
+    inventories=("static",),
+    static_path="/etc/mdproxy/instances.yaml",
+    libvirt_path="/run/libvirt/qemu",
+    lease_sources=(),
+    lease_conflict="warn",
+    allow_unverified_address=False,
+    listeners=(ListenerConfig("br0", "device", "br0", None, 80, "br0", "mac"),),
+    introspection="tcp:8085:interface=127.0.0.1",
+    drain_timeout=30.0,
+    bounds=Bounds(10.0, 10.0, 75.0, 30.0, 16384, 65536, 4096, 64, 8),
+    hold=HoldConfig(8.0, 4.0, 4, 64),
+    notes=(),
+)
+
+
+class ConfigCase(SynchronousTestCase):
+    """
+    A case that writes configuration files.
+    """
+
+    def file(self, content: str, mode: int = 0o600) -> str:
+        """
+        Write a file.
+        """
+        path = Path(self.mktemp())
+        path.write_text(content, "utf-8")
+        path.chmod(mode)
+        return str(path)
+
+    def load(self, default: str = "", rest: str = "[listener:br0]\n") -> Config:
+        """
+        Load a configuration.
+
+        @param default: What stands in C{[DEFAULT]} beside the secret.
+        @param rest: The other sections.
+        """
+        return load([self.file(f"[DEFAULT]\n{SECRET}{default}\n{rest}")])
+
+    def faults(self, default: str = "", rest: str = "[listener:br0]\n") -> list[str]:
+        """
+        Load a configuration that is wrong.
+
+        @return: Its faults, from the section's name on, which the file and the line
+            must precede.
+        """
+        error = self.assertRaises(ConfigError, self.load, default, rest)
+        self.assertEqual(str(error), "\n".join(error.faults))
+        self.assertNotIn("s3cret", str(error))
+        for fault in error.faults:
+            self.assertNotIn("\n", fault)
+            self.assertRegex(fault, r"\A\S+( line [0-9]+)?: ")
+        return [fault.partition(": ")[2] for fault in error.faults]
+
+
+class LoadTests(ConfigCase):
+    """
+    Tests for L{load}.
+    """
+
+    def test_defaults(self) -> None:
+        """
+        The secret and a listener are enough; all else has a default.
+        """
+        self.assertEqual(self.load(), PLAIN)
+
+    def test_everything_can_be_set(self) -> None:
+        """
+        Every option reaches its place in the configuration.
+        """
+        config = self.load(
+            "nova_metadata_host = nova-a, [fd00::1]\nnova_metadata_port = 1\n"
+            "inventories = libvirt, static\nlease_conflict = refuse\n"
+            "allow_unverified_address = true\ndrain_timeout = 2\n",
+            "[static]\npath = /s\n[libvirt]\npath = /l\n"
+            "[leases]\nsources = dnsmasq:/a@b*.leases@net, dnsmasq:/b@br0\n"
+            "[upstream]\nmax_connections = 3\nmax_queue = 4\nconnect_timeout = 5\n"
+            "first_byte_timeout = 6\nidle_timeout = 7\n"
+            "[limits]\nhead_timeout = 8\nbody_timeout = 9\nidle_timeout = 10\n"
+            "write_timeout = 11\nmax_head = 1200\nmax_body = 13\nmax_connections = 14\n"
+            "max_connections_per_instance = 15\nmax_pipeline = 16\n"
+            "[hold]\nopenstack = 17\nother = 18\nmax_unidentified_per_mac = 19\n"
+            "max_unidentified_per_network = 20\n"
+            "[introspection]\nendpoint = unix:/run/x\n[manhole]\nendpoint =\n"
+            "[listener:br0]\nkind = device\ndevice = eth1\nport = 21\n"
+            "network = net\nidentify_by = lease\n"
+            "[listener:nat]\nkind = address\naddress = [::1]\nport = 22\n"
+            "network = br0\nidentify_by = address\n",
+        )
+        self.assertEqual(
+            evolve(config, notes=()),
+            Config(
+                secret=b"s3cret",
+                upstream=UpstreamConfig(
+                    (Endpoint("nova-a", 1), Endpoint("fd00::1", 1)),
+                    None,
+                    3,
+                    4,
+                    5.0,
+                    6.0,
+                    7.0,
+                ),
+                inventories=("libvirt", "static"),
+                static_path="/s",
+                libvirt_path="/l",
+                lease_sources=(
+                    LeaseSourceConfig("dnsmasq", "/a@b*.leases", "net"),
+                    LeaseSourceConfig("dnsmasq", "/b", "br0"),
+                ),
+                lease_conflict="refuse",
+                allow_unverified_address=True,
+                listeners=(
+                    ListenerConfig("br0", "device", "eth1", None, 21, "net", "lease"),
+                    ListenerConfig("nat", "address", None, "::1", 22, "br0", "address"),
+                ),
+                introspection="unix:/run/x",
+                drain_timeout=2.0,
+                bounds=Bounds(8.0, 9.0, 10.0, 11.0, 1200, 13, 14, 15, 16),
+                hold=HoldConfig(17.0, 18.0, 19, 20),
+                notes=(),
+            ),
+        )
+        self.assertEqual(len(config.notes), 2)
+
+    def test_the_secret_does_not_show(self) -> None:
+        """
+        The configuration can be logged: its representation hides the secret.
+        """
+        self.assertNotIn("s3cret", repr(self.load()))
+
+    def test_every_fault_is_told(self) -> None:
+        """
+        All that is wrong is told at once, in the order in which it is found.
+        """
+        faults = self.faults(
+            "nova_metadata_port = 0\nnova_metadata_hots = x\nnonsense\n"
+            "nova_client_cert = /c\ninventories =\n",
+            "[lease]\n[leases]\nsources = x\n[listener:a/b]\n[manhole]\nendpoint = y\n"
+            "[introspection]\nendpoint = z\n[hold]\nother = never\n",
+        )
+        self.assertEqual(
+            [fault.partition(": ")[0] for fault in faults],
+            [
+                "an option is written NAME = VALUE",
+                "[DEFAULT] nova_metadata_hots",
+                "[lease]",
+                "[DEFAULT] nova_metadata_port",
+                "[hold] other",
+                "[listener:a/b] device",
+                "[listener:a/b] network",
+                "[DEFAULT] nova_client_cert",
+                "[DEFAULT] inventories",
+                "[leases] sources",
+                "[manhole] endpoint",
+                "[introspection] endpoint",
+            ],
+        )
+
+    def test_files_that_are_not_there_are_faults(self) -> None:
+        """
+        A missing file or directory is told beside what is missing because of it.
+        """
+        error = self.assertRaises(ConfigError, load, ["/none/a"], ["/none/b"])
+        self.assertEqual(
+            [fault.partition(":")[0] for fault in error.faults],
+            ["/none/b", "/none/a", "/none/a", "/none/a"],
+        )
+        self.assertIn("metadata_proxy_shared_secret: is empty", error.faults[3])
+
+    def test_nothing_at_all(self) -> None:
+        """
+        Without a single file it is still told what is missing.
+        """
+        error = self.assertRaises(ConfigError, load, [])
+        self.assertEqual(len(error.faults), 2)
+        self.assertIn("there is no [listener:NAME]", error.faults[0])
+
+    def test_neutrons_file_is_accepted(self) -> None:
+        """
+        Neutron's own file, with the secret set, is one of the files as it is.
+        """
+        text = NEUTRON.read_text("utf-8")
+        for option, value in (
+            ("nova_metadata_host", "controller"),
+            ("metadata_proxy_shared_secret", "s3cret"),
+            ("metadata_workers", "4"),
+            ("debug", "true"),
+        ):
+            text = re.sub(f"(?m)^#{option} =.*$", f"{option} = {value}", text)
+        neutron = self.file(text)
+        config = load([neutron, self.file("[listener:br0]\n")])
+        self.assertEqual(config.secret, b"s3cret")
+        self.assertEqual(config.upstream.endpoints, (Endpoint("controller", 8775),))
+        [note] = config.notes
+        self.assertIn("without a meaning here: metadata_workers, debug", note)
+
+    def test_no_reactor_is_chosen(self) -> None:
+        """
+        Loading a configuration leaves the choice of a reactor open.
+        """
+        path = self.file(f"[DEFAULT]\n{SECRET}[listener:br0]\n")
+        code = (
+            "import sys; from mdproxy.config import load; load(sys.argv[1:]); "
+            "sys.exit('twisted.internet.reactor' in sys.modules)"
+        )
+        found = subprocess.run([sys.executable, "-c", code, path], check=False)
+        self.assertEqual(found.returncode, 0)
+
+
+class UpstreamTests(ConfigCase):
+    """
+    Tests for the way to Nova.
+    """
+
+    def test_endpoints_read_well(self) -> None:
+        """
+        An endpoint is written as in a URL.
+        """
+        self.assertEqual(str(Endpoint("nova", 8775)), "nova:8775")
+        self.assertEqual(str(Endpoint("fd00::1", 8775)), "[fd00::1]:8775")
+
+    def test_wrong_hosts(self) -> None:
+        """
+        Every host that is none is a fault, and so are none at all and one twice.
+        """
+        for value, words in (
+            ("", "is empty"),
+            ("http://a", "'http://a' is not a host"),
+            ("a, b:80", "'b:80' is not a host: the port belongs into"),
+            ("a, b, a", "a stands there twice"),
+            ("::1, [::1]", "[::1] stands there twice"),
+        ):
+            [fault] = self.faults(f"nova_metadata_host = {value}\n")
+            self.assertTrue(fault.startswith("[DEFAULT] nova_metadata_host: "), fault)
+            self.assertIn(words, fault)
+        self.assertEqual(len(self.faults("nova_metadata_host = a:1, b:1\n")), 2)
+
+
+class TlsTests(ConfigCase):
+    """
+    Tests for the TLS files.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make certificates.
+        """
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.certificates = certs.make(directory)
+        self.ca = f"auth_ca_cert = {self.certificates.ca}\n"
+        self.certificate = (
+            f"nova_client_cert = {self.certificates.client.certificate}\n"
+        )
+        self.key = f"nova_client_priv_key = {self.certificates.client.key}\n"
+
+    def https(self, *lines: str) -> str:
+        """
+        Write the options of TLS.
+        """
+        return "".join(["nova_metadata_protocol = https\n", *lines])
+
+    def test_files(self) -> None:
+        """
+        All files, only the CA, or none make a way with TLS.
+        """
+        client = self.certificates.client
+        for lines, files in (
+            ((), TlsFiles(None, None, None, False)),
+            ((self.ca,), TlsFiles(str(self.certificates.ca), None, None, False)),
+            (
+                (self.ca, self.certificate, self.key),
+                TlsFiles(
+                    str(self.certificates.ca),
+                    str(client.certificate),
+                    str(client.key),
+                    False,
+                ),
+            ),
+        ):
+            config = self.load(self.https(*lines))
+            self.assertEqual((config.upstream.tls, config.notes), (files, ()))
+
+    def test_insecure_is_noted(self) -> None:
+        """
+        To do without the check of Nova's certificate is possible, and noted.
+        """
+        config = self.load(self.https("nova_metadata_insecure = true\n"))
+        self.assertEqual(config.upstream.tls, TlsFiles(None, None, None, True))
+        [note] = config.notes
+        self.assertIn("nova_metadata_insecure: Nova's certificate is not checked", note)
+
+    def test_certificate_and_key_belong_together(self) -> None:
+        """
+        One of them alone is a fault at the other one's option.
+        """
+        [fault] = self.faults(self.https(self.certificate))
+        self.assertIn("[DEFAULT] nova_client_priv_key: is empty", fault)
+        [fault] = self.faults(self.https(self.key))
+        self.assertIn("[DEFAULT] nova_client_cert: is empty", fault)
+
+    def test_unfit_files_are_faults(self) -> None:
+        """
+        What is missing, open to others, or not what it should be, is a fault.
+        """
+        rogue = self.certificates.rogue_client
+        text = self.file("no PEM\n")
+        for lines, option, words in (
+            (("auth_ca_cert = /none\n",), "auth_ca_cert", "No such file"),
+            ((f"auth_ca_cert = {text}\n",), "auth_ca_cert", "no readable PEM"),
+            (
+                (f"nova_client_cert = {text}\n", self.key),
+                "nova_client_cert",
+                "no readable PEM",
+            ),
+            (
+                (self.certificate, f"nova_client_priv_key = {text}\n"),
+                "nova_client_priv_key",
+                "no readable PEM",
+            ),
+            (
+                (self.certificate, f"nova_client_priv_key = {rogue.key}\n"),
+                "nova_client_priv_key",
+                "is not the key of",
+            ),
+        ):
+            [fault] = self.faults(self.https(*lines))
+            self.assertTrue(fault.startswith(f"[DEFAULT] {option}: "), fault)
+            self.assertIn(words, fault)
+
+    def test_the_key_is_private(self) -> None:
+        """
+        A key that others may read is a fault; certificates are for everybody.
+        """
+        self.certificates.client.key.chmod(0o640)
+        self.certificates.client.certificate.chmod(0o644)
+        [fault] = self.faults(self.https(self.certificate, self.key))
+        self.assertIn("[DEFAULT] nova_client_priv_key: ", fault)
+        self.assertIn("is open to others than its owner (mode 0640)", fault)
+
+    def test_files_without_tls_are_faults(self) -> None:
+        """
+        Files that plain HTTP would not use are faults: somebody may rely on them.
+        """
+        faults = self.faults(self.ca + self.certificate + self.key)
+        self.assertEqual(len(faults), 3)
+        for fault in faults:
+            self.assertIn("has no meaning with nova_metadata_protocol = http", fault)
+
+    def test_insecure_without_tls_is_noted(self) -> None:
+        """
+        What only weakens TLS does no harm without it.
+        """
+        config = self.load("nova_metadata_insecure = true\n")
+        self.assertIsNone(config.upstream.tls)
+        [note] = config.notes
+        self.assertIn("has no meaning", note)
+
+
+class InventoryTests(ConfigCase):
+    """
+    Tests for the inventories and lease sources.
+    """
+
+    def test_inventories(self) -> None:
+        """
+        There must be one, of those that this version has, and none twice.
+        """
+        for value, words in (
+            ("", "is empty, so nobody could be recognised"),
+            ("static, static", "static stands there twice"),
+            ("ovn", "ovn is not there yet: this version has static and libvirt"),
+            ("neutron", "neutron is not there yet"),
+            ("statc", "there is no 'statc': did you mean static?"),
+        ):
+            [fault] = self.faults(f"inventories = {value}\n")
+            self.assertTrue(fault.startswith("[DEFAULT] inventories: "), fault)
+            self.assertIn(words, fault)
+
+    def test_paths_are_not_empty(self) -> None:
+        """
+        An inventory without a path is a fault.
+        """
+        for section in ("static", "libvirt"):
+            [fault] = self.faults(rest=f"[listener:br0]\n[{section}]\npath =\n")
+            self.assertIn(f"[{section}] path: is empty", fault)
+
+    def test_lease_sources(self) -> None:
+        """
+        A source has a kind that this version has, a path, and a listener's network.
+        """
+        for value, words in (
+            ("x", "'x' is not KIND:PATH@NETWORK"),
+            ("dnsmasq:", "'dnsmasq:' is not KIND:PATH@NETWORK"),
+            ("dnsmasq:/x", "'dnsmasq:/x' needs its network"),
+            ("dnsmasq:/x@", "'dnsmasq:/x@' needs its network"),
+            ("dnsmasq:@br0", "'dnsmasq:@br0' needs its network"),
+            (
+                "dnsmasq:/x@br1",
+                "names a network that no listener has; did you mean br0",
+            ),
+            ("dnsmasq:/x@zz", "names a network that no listener has; there is br0"),
+            ("dnsmask:/x@br0", "there is no 'dnsmask': did you mean dnsmasq?"),
+            ("dhcpd:/x@br0", "dhcpd is not there yet: this version has dnsmasq"),
+            ("kea:/x@br0", "kea is not there yet"),
+            ("libvirt:/x", "libvirt is not there yet"),
+        ):
+            [fault] = self.faults(rest=f"[listener:br0]\n[leases]\nsources = {value}\n")
+            self.assertTrue(fault.startswith("[leases] sources: "), fault)
+            self.assertIn(words, fault)
+
+    def test_a_broken_listener_has_its_network(self) -> None:
+        """
+        What is wrong with a listener is not told again at its lease sources.
+        """
+        [fault] = self.faults(
+            rest="[listener:br0]\nport = x\n[leases]\nsources = dnsmasq:/x@br0\n"
+        )
+        self.assertIn("[listener:br0] port", fault)
+
+    def test_leases_that_identify_need_a_source(self) -> None:
+        """
+        A listener that identifies by lease needs a source for its network.
+        """
+        rest = (
+            "[listener:br0]\nidentify_by = lease\n[listener:br1]\n[leases]\nsources = "
+        )
+        [fault] = self.faults(rest=f"{rest}dnsmasq:/x@br1\n")
+        self.assertIn("[listener:br0] identify_by: lease needs a source for br0", fault)
+        self.assertEqual(len(self.load(rest=f"{rest}dnsmasq:/x@br0\n").listeners), 2)
+
+
+class ListenerTests(ConfigCase):
+    """
+    Tests for the listeners.
+    """
+
+    def test_there_must_be_one(self) -> None:
+        """
+        Without a listener nobody could ask, which is a fault.
+        """
+        [fault] = self.faults(rest="")
+        self.assertIn("there is no [listener:NAME]", fault)
+
+    def test_wrong_listeners(self) -> None:
+        """
+        What a listener can't be is a fault at its option.
+        """
+        for lines, option, words in (
+            ("kind = namespaces\nnamespaces = *", "namespaces", "does not have it yet"),
+            (
+                "kind = socket",
+                "kind",
+                "socket is not there yet: this version has device",
+            ),
+            ("kind = devices", "kind", "there is no 'devices': did you mean device?"),
+            ("device = a/b", "device", "'a/b' can't name a network device"),
+            ("device = abcdefghijklmnop", "device", "up to 15 characters"),
+            ("network = a b", "network", "'a b' can't name a network"),
+            ("network = a@b", "network", "'a@b' can't name a network"),
+            ("address = 10.0.0.1", "address", "is for kind = address"),
+            ("kind = address", "address", "is empty: kind = address needs one"),
+            ("kind = address\naddress = x", "address", "'x' is no IP address"),
+            ("kind = address\naddress = 10.0.0.0/8", "address", "is no IP address"),
+            ("kind = address\naddress = 224.0.0.1", "address", "no plain address"),
+            ("kind = address\naddress = fe80::1%lo", "address", "no plain address"),
+            (
+                "kind = address\naddress = 10.0.0.1\ndevice = x",
+                "device",
+                "is for kind = device",
+            ),
+            ("port = 65536", "port", "is not a whole number from 1 to 65535"),
+            ("identify_by = name", "identify_by", "is not one of mac, lease, address"),
+        ):
+            fault = self.faults(rest=f"[listener:br0]\n{lines}\n")[0]
+            self.assertTrue(fault.startswith(f"[listener:br0] {option}: "), fault)
+            self.assertIn(words, fault)
+
+    def test_addresses(self) -> None:
+        """
+        Addresses of either family are listened on, in their canonical form.
+        """
+        for text, address in (
+            ("10.0.0.1", "10.0.0.1"),
+            ("0.0.0.0", "0.0.0.0"),
+            ("FE80::A9FE:A9FE", "fe80::a9fe:a9fe"),
+            ("[::]", "::"),
+        ):
+            config = self.load(rest=f"[listener:a]\nkind = address\naddress = {text}\n")
+            self.assertEqual(
+                config.listeners,
+                (ListenerConfig("a", "address", None, address, 80, "a", "mac"),),
+            )
+
+    def test_listeners_do_not_clash(self) -> None:
+        """
+        Two listeners that want the same port, or make one network of two, are a fault.
+        """
+        address = "kind = address\naddress = 127.0.0.1\nidentify_by = address"
+        anywhere = "kind = address\naddress = 0.0.0.0\nidentify_by = address"
+        for one, other, words in (
+            ("device = br0", "device = br0", "listens on br0 port 80, as [listener:a]"),
+            (address, address, "listens on 127.0.0.1 port 80, as [listener:a] does"),
+            (address, anywhere, "takes it on every address"),
+            (anywhere, "device = br0", "takes it on every address"),
+            (
+                "device = br0\nnetwork = n",
+                "device = br1\nnetwork = n",
+                "[listener:a] on br0: a network is one device",
+            ),
+        ):
+            [fault] = self.faults(rest=f"[listener:a]\n{one}\n[listener:b]\n{other}\n")
+            self.assertTrue(fault.startswith("[listener:b]: "), fault)
+            self.assertIn(words, fault)
+
+    def test_listeners_side_by_side(self) -> None:
+        """
+        What differs in device, address or port stands side by side.
+        """
+        config = self.load(
+            rest="[listener:a]\n[listener:b]\n[listener:c]\ndevice = a\nport = 81\n"
+            "[listener:d]\nkind = address\naddress = 10.0.0.1\n"
+            "[listener:e]\nkind = address\naddress = 0.0.0.0\nport = 82\nnetwork = d\n"
+        )
+        self.assertEqual([each.name for each in config.listeners], list("abcde"))
+
+    def test_weaker_listeners_are_noted(self) -> None:
+        """
+        What identifies less surely than the frame is noted with the reason.
+        """
+        notes = self.load(
+            rest="[listener:a]\nidentify_by = lease\n[listener:b]\n"
+            "identify_by = address\n[listener:c]\n[leases]\nsources = dnsmasq:/x@a\n"
+        ).notes
+        self.assertEqual(len(notes), 2)
+        self.assertIn("[listener:a] identify_by: lease is weaker than mac", notes[0])
+        self.assertIn("[listener:b] identify_by: address is weaker", notes[1])
+
+    def test_loopback_without_macs_is_noted(self) -> None:
+        """
+        Identifying by MAC where there is none recognises nobody, which is noted.
+        """
+        [note] = self.load(
+            rest="[listener:a]\nkind = address\naddress = 127.0.0.1\n"
+        ).notes
+        self.assertIn("recognises nobody on a loopback address", note)
+
+
+class IntrospectionTests(ConfigCase):
+    """
+    Tests for the operator's endpoints.
+    """
+
+    def test_it_is_private(self) -> None:
+        """
+        The operator's pages are on a loopback address or a UNIX socket only.
+        """
+        for value in ("", "tcp:8085", "tcp:8085:interface=10.0.0.1", "systemd:x", "no"):
+            [fault] = self.faults(
+                rest=f"[listener:br0]\n[introspection]\nendpoint = {value}\n"
+            )
+            self.assertTrue(fault.startswith("[introspection] endpoint: "), fault)
+            self.assertIn("like tcp:8085:interface=127.0.0.1", fault)
+
+    def test_it_is_not_where_instances_ask(self) -> None:
+        """
+        A listener's address and port is no place for the operator's pages.
+        """
+        for address in ("127.0.0.1", "0.0.0.0"):
+            listener = f"kind = address\naddress = {address}\nidentify_by = address\n"
+            [fault] = self.faults(rest=f"[listener:a]\nport = 8085\n{listener}")
+            self.assertIn("[introspection] endpoint: is where [listener:a]", fault)
+            self.assertEqual(len(self.load(rest=f"[listener:a]\n{listener}").notes), 1)
+
+    def test_there_is_no_manhole(self) -> None:
+        """
+        A manhole that this version does not have is a fault, not a promise.
+        """
+        [fault] = self.faults(rest="[listener:br0]\n[manhole]\nendpoint = tcp:1\n")
+        self.assertIn("[manhole] endpoint: this version has no manhole", fault)
