@@ -53,6 +53,14 @@ MAX_PASSWORD = 1020
 #: How many of the latest requests are remembered.
 MEMORY = 10_000
 
+_TOKEN = r"[!#$%&'*+.^_`|~\w-]+"
+#: A part of an C{Accept} header; one with parameters fits none of our pages.
+_MEDIA_RANGE = re.compile(
+    rf"(?P<name>{_TOKEN}/{_TOKEN})"
+    rf"(?P<parameters>(\s*;\s*(?!q=){_TOKEN}=[^;]+)*)"
+    r"(\s*;\s*q=(?P<quality>[01](\.[0-9]{0,3})?))?",
+    re.ASCII | re.IGNORECASE,
+)
 _NOT_FOUND = "The resource could not be found."
 _CONFLICT = "There was a conflict when trying to complete your request."
 
@@ -296,10 +304,13 @@ def _negotiate(accept: str) -> str:
     @param accept: The request's C{Accept}; empty where there was none.
     """
     ranges = {}
-    for part in accept.split(","):
-        name, _, parameters = part.partition(";")
-        quality = re.search(r"\bq=([01](?:\.[0-9]{0,3})?)", parameters)
-        ranges[name.strip().lower()] = float(quality[1]) if quality else 1.0
+    for part in filter(None, map(str.strip, accept.split(","))):
+        match = _MEDIA_RANGE.fullmatch(part)
+        if match is None:
+            # WebOb then takes the first it can offer.
+            return HTML
+        if not match["parameters"]:
+            ranges[match["name"].lower()] = float(match["quality"] or 1)
     best, chosen = 0.0, PLAIN
     for offer, content_type in (("text/html", HTML), ("application/json", JSON)):
         wider = (offer, f"{offer.split('/')[0]}/*", "*/*")

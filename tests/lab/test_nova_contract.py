@@ -173,7 +173,11 @@ def _trees() -> list[Question]:
     rogue = _KNOWN[4]
     files = ["", "/meta_data.json", "/password", "/vendor_data.json"]
     files += ["/vendor_data2.json", "/network_data.json", "/user_data"]
-    pages = [f"/{version}/meta-data/" for version in (*EC2_VERSIONS, "latest")]
+    pages = [
+        f"/{version}/{page}"
+        for version in (*EC2_VERSIONS, "latest")
+        for page in ("meta-data/", "meta-data/instance-type", "user-data")
+    ]
     pages += [
         f"/openstack/{version}{name}"
         for version in (*OPENSTACK_VERSIONS, "latest")
@@ -201,11 +205,15 @@ def _leaves() -> list[Question]:
     names += " reservation-id security-groups"
     names += " nothere hostname/below ami-launch-index/below hostname/far/below"
     names += " public-keys/1 public-keys/0/_name"
+    files = "latest/user-data openstack/2018-08-27/user_data"
+    files += " openstack/2018-08-27/meta_data.json openstack/latest/network_data.json"
+    targets = [f"/latest/meta-data/{name}" for name in names.split()]
+    targets += [f"/{name}" for name in files.split()]
     return [
-        Question(f"{each.hostname} {name}", f"/latest/meta-data/{name}", who)
+        Question(f"{each.hostname} {target}", target, who)
         for each in _KNOWN[:4]
         for who in (_as(each.instance, each.project, each.addresses[0]),)
-        for name in names.split()
+        for target in targets
     ]
 
 
@@ -251,6 +259,7 @@ def _refusals() -> list[Question]:
         ("unknown", _as(_NOBODY, _A.project)),
         ("not an id", _as("nobody", _A.project)),
         ("wrong tenant", _as(_A.instance, _B.project)),
+        ("space behind", {**_AS_A, "X-Instance-ID-Signature": f"  {signature} "}),
         ("two ids", [*_AS_A.items(), ("X-Instance-ID", _B.instance)]),
         ("two addresses", [*_AS_A.items(), ("X-Forwarded-For", "1.2.3.4")]),
         ("underscores", {**_AS_A, "X_Instance_ID": _B.instance}),
@@ -290,6 +299,13 @@ def _accepts() -> list[Question]:
     accepts = ["*/*", "text/html", "application/json", "text/plain", "text/*"]
     accepts += ["application/*;q=0.5, text/html;q=0.4", "*/*;q=0.1, application/json"]
     accepts += ["text/html;q=0, */*", "", "image/png", "application/json, text/html"]
+    accepts += [
+        "garbage",
+        "text/html;q=2",
+        "application/json ,, text/plain,",
+        "TEXT/HTML ; Q=1",
+    ]
+    accepts += ["text/html;level=1", "*/*;q=0.2, text/*;q=0.1", "*", "a/b;c=d;q=1"]
     return [
         Question(f"accept {accept!r} {path}", path, {**who, "Accept": accept})
         for accept in accepts
