@@ -230,7 +230,14 @@ def make_sources(config: Config, reactor: Any) -> Sources:
     leases: list[tuple[str, ISource]] = [
         (
             source.network,
-            LeaseWatcher(reactor, books.leases, source.path, source.network),
+            LeaseWatcher(
+                reactor,
+                reactor,
+                books.leases,
+                f"{source.kind}:{source.path}@{source.network}",
+                source.path,
+                source.network,
+            ),
         )
         for source in config.lease_sources
     ]
