@@ -1,8 +1,7 @@
 """
 The stand-in for Nova is held to the real one: the same requests, the same answers.
 
-Both serve C{instances.yaml} on the loopback interface.  Nova's cache is off, so that
-both know a posted password at once.  Compared are the status, the Content-Type and the
+Both serve C{instances.yaml} on the loopback interface.  Compared are the status, the Content-Type and the
 whole body, but for what Nova makes up anew for each answer.
 """
 
@@ -348,7 +347,7 @@ def _methods() -> list[Question]:
     ]
 
 
-QUESTIONS = _refusals() + _paths() + _trees() + _leaves() + _accepts() + _methods()
+PAGES = _refusals() + _paths() + _trees() + _leaves() + _accepts()
 
 
 class NovaContractTests(SynchronousTestCase):
@@ -358,13 +357,10 @@ class NovaContractTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        Serve both on the loopback interface.
+        Serve the stand-in on the loopback interface.
         """
-        tree = built()
+        self.tree = built()
         self.stand_in_port = self._start_stand_in()
-        self.nova = NovaProcess(tree, port=free_port(), cache_seconds=0)
-        self.nova.start()
-        self.addCleanup(self.nova.stop)
 
     def _start_stand_in(self) -> int:
         """
@@ -383,22 +379,48 @@ class NovaContractTests(SynchronousTestCase):
         assert port is not None
         return int(port[1])
 
-    def test_answers_as_nova_does(self) -> None:
+    def _start_nova(self, cache_seconds: int) -> None:
         """
-        Every answer of the stand-in is Nova's.
+        Serve Nova on the loopback interface.
+        """
+        self.nova = NovaProcess(
+            self.tree, port=free_port(), cache_seconds=cache_seconds
+        )
+        self.nova.start()
+        self.addCleanup(self.nova.stop)
+
+    def _compare(self, questions: list[Question]) -> None:
+        """
+        Ask both, and show where they differ.
         """
         differences = []
-        for question in QUESTIONS:
+        for question in questions:
             ours = _ask(self.stand_in_port, question)
             novas = _ask(self.nova.port, question)
             if ours != novas:
                 differences.append(f"{question.name}:\n  ours {ours}\n  Nova {novas}")
         self.assertEqual([], differences, "\n".join(["", *differences]))
 
+    def test_pages_are_novas(self) -> None:
+        """
+        Every page and every refusal of the stand-in is Nova's.
+        """
+        self._start_nova(cache_seconds=15)
+        self._compare(PAGES)
+
+    def test_methods_are_novas(self) -> None:
+        """
+        So is what it does with other methods, and with the password; Nova's cache is
+        off, so that both know a posted password at once.
+        """
+        self._start_nova(cache_seconds=0)
+        self._compare(_methods())
+
     def test_real_nova_has_the_instances_of_the_lab(self) -> None:
         """
         Each instance gets its own user-data and key from Nova, byte for byte.
         """
+        self._start_nova(cache_seconds=15)
         for each in _KNOWN:
             key = next((key.encode() for key in each.keys.values()), None)
             for page, wanted in (
@@ -417,6 +439,7 @@ class NovaContractTests(SynchronousTestCase):
         """
         The lab can look up what password Nova keeps.
         """
+        self._start_nova(cache_seconds=15)
         question = Question("p", "/openstack/latest/password", _AS_A, "POST", b"secret")
         _ask(self.nova.port, question)
         self.assertEqual("secret", self.nova.password(_A.instance))
