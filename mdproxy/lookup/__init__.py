@@ -125,15 +125,15 @@ class InstanceLookup:
         """
         Tell whether the answer may begin to flow to whom it was asked for.
 
-        @return: Whether the neighbour entry still points to the caller and its port is
-            still current.
+        @return: Whether the caller would be taken for the same instance now: its
+            neighbour entry still points to it and its port is still current.
         """
-        caller, port = identity.evidence.caller, identity.port
-        if caller.identify_by == "mac":
-            neighbour, contested = self._neighbour(caller.network, caller.address)
-            if contested or neighbour != caller.mac:
-                return False
-        return port in self._books.ports.by_mac(caller.network, port.mac)
+        now = self.verdict(identity.evidence.caller)
+        return (
+            isinstance(now, Identity)
+            and now.port.instance_id == identity.port.instance_id
+            and now.port.project_id == identity.port.project_id
+        )
 
     def wait(self, network: str, wake: Callable[[], None]) -> Callable[[], None]:
         """
