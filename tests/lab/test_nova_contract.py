@@ -1,8 +1,8 @@
 """
 The stand-in for Nova is held to the real one: the same requests, the same answers.
 
-Both serve C{instances.yaml} on the loopback interface.  Compared are the status, the Content-Type and the
-whole body, but for what Nova makes up anew for each answer.
+Both serve C{instances.yaml} on the loopback interface.  Compared are the status, the
+Content-Type and the whole body, but for what Nova makes up anew for each answer.
 """
 
 from __future__ import annotations
