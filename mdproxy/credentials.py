@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 
 from attrs import frozen
 
@@ -21,6 +22,9 @@ SECRET = "metadata_proxy_shared_secret"
 #: Far more than any secret, certificate or key.
 _MOST = 1 << 20
 _OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+#: Whom an entry of an access control list is for (linux/posix_acl.h).
+_ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_OTHER = 0x02, 0x04, 0x08, 0x20
+_ACL_READ, _ACL_WRITE = 4, 2
 
 
 class _Unfit(Exception):
@@ -36,10 +40,12 @@ class _File:
 
     @ivar data: What it holds.
     @ivar mode: Its permissions.
+    @ivar acl: Its access control list, as the kernel stores it; C{None}: none.
     """
 
     data: bytes
     mode: int
+    acl: bytes | None
 
 
 def _read(path: str) -> _File:
@@ -56,6 +62,7 @@ def _read(path: str) -> _File:
             if not stat.S_ISREG(found.st_mode):
                 raise _Unfit("is not a file")
             data = stream.read(_MOST + 1)
+            acl = _acl_of(descriptor)
     except OSError as error:
         raise _Unfit(f"cannot be read: {error.strerror}") from None
     except ValueError:
@@ -64,7 +71,39 @@ def _read(path: str) -> _File:
         raise _Unfit("is larger than 1 MiB")
     if not data.strip():
         raise _Unfit("is empty")
-    return _File(data, stat.S_IMODE(found.st_mode))
+    return _File(data, stat.S_IMODE(found.st_mode), acl)
+
+
+def _acl_of(descriptor: int) -> bytes | None:
+    """
+    Get a file's access control list.
+    """
+    try:
+        return os.getxattr(descriptor, "system.posix_acl_access")
+    except OSError:
+        return None
+
+
+def is_private(mode: int, acl: bytes | None) -> bool:
+    """
+    Tell whether a file is closed to its group and to everybody else.
+
+    With an access control list the group's bits of the mode are only the most that the
+    list may give.  A user whom it names, and who may only read, is wanted: systemd
+    gives a service its credentials in this way (C{LoadCredential}).
+
+    @param mode: Its permissions.
+    @param acl: Its access control list, if it has one.
+    """
+    if acl is None:
+        return not mode & _OTHERS
+    for tag, rights, _who in struct.iter_unpack("<HHI", acl[4:]):
+        if tag == _ACL_USER and rights & _ACL_WRITE:
+            return False
+        shared = tag in (_ACL_GROUP_OBJ, _ACL_GROUP, _ACL_OTHER)
+        if shared and rights & (_ACL_READ | _ACL_WRITE):
+            return False
+    return True
 
 
 def check_file(settings: Settings, option: str, path: str, private: bool) -> bytes:
@@ -84,7 +123,7 @@ def check_file(settings: Settings, option: str, path: str, private: bool) -> byt
     except _Unfit as error:
         settings.fault("DEFAULT", option, f"{name} {error}")
         return b""
-    if private and file.mode & _OTHERS:
+    if private and not is_private(file.mode, file.acl):
         settings.fault(
             "DEFAULT",
             option,

@@ -5,11 +5,12 @@ Tests for L{mdproxy.credentials}.
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.credentials import check_file, find_secret
+from mdproxy.credentials import check_file, find_secret, is_private
 from mdproxy.settings import Settings
 
 #: Stands in every secret here, so that its loss shows.
@@ -36,6 +37,42 @@ class _FilesCase(SynchronousTestCase):
         """
         text = "\n".join(["[DEFAULT]", *lines])
         return Settings.load([self.file(text.encode(), mode)], [])
+
+
+def acl(*entries: tuple[int, int]) -> bytes:
+    """
+    Write an access control list as the kernel stores it.
+
+    @param entries: Tag and rights of each entry.
+    """
+    return struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, rights, 1000) for tag, rights in entries
+    )
+
+
+class PrivateTests(SynchronousTestCase):
+    """
+    Tests for L{is_private}.
+    """
+
+    def test_modes(self) -> None:
+        """
+        Without a list the mode decides: neither group nor others have access.
+        """
+        for mode in (0o600, 0o400, 0o700, 0o611):
+            self.assertTrue(is_private(mode, None), oct(mode))
+        for mode in (0o640, 0o620, 0o604, 0o602):
+            self.assertFalse(is_private(mode, None), oct(mode))
+
+    def test_lists(self) -> None:
+        """
+        A list may let a user read whom it names; groups and others stay out.
+        """
+        owner, user, group, named_group, mask, others = 1, 2, 4, 8, 16, 32
+        credential = ((owner, 4), (user, 4), (group, 0), (mask, 4), (others, 0))
+        self.assertTrue(is_private(0o440, acl(*credential)))
+        for entry in ((user, 6), (group, 4), (named_group, 4), (others, 4), (group, 2)):
+            self.assertFalse(is_private(0o440, acl(*credential, entry)), entry)
 
 
 class CheckFileTests(_FilesCase):
