@@ -1,0 +1,279 @@
+# -*- test-case-name: tests.test_testing -*-
+"""
+Verified fakes of the seams, for our tests and for those of whoever builds on mdproxy.
+
+Each provides its interface in full and keeps it in memory; nothing here waits, opens
+or reads anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from mdproxy.interfaces import (
+    IExchange,
+    IInventory,
+    IUpstream,
+    SourceState,
+)
+from mdproxy.lookup.books import NeighbourBook, PortBook
+from mdproxy.model import Neighbour, Port, ResponseHead
+
+
+@implementer(IUpstream)
+@define(eq=False)
+class FakeUpstream:
+    """
+    An upstream whose answers are given by hand.
+
+    @ivar asked: Every exchange that was ever sent, with its head as it was then.
+    @ivar in_flight: Those that have not ended, the eldest first.
+    @ivar cancelled: Those that were forgotten.
+    @ivar paused: Those in flight that are not read at this moment.
+    @ivar down: Fails every exchange at once, as long as it is set.
+    """
+
+    asked: list[tuple[IExchange, bytes]] = field(factory=list)
+    in_flight: list[IExchange] = field(factory=list)
+    cancelled: list[IExchange] = field(factory=list)
+    paused: list[IExchange] = field(factory=list)
+    down: Exception | None = None
+
+    def send(self, exchange: IExchange) -> None:
+        """
+        Provide L{IUpstream.send}.
+        """
+        self.asked.append((exchange, exchange.wire))
+        if self.down is not None:
+            exchange.failed(self.down, False)
+        else:
+            self.in_flight.append(exchange)
+
+    def cancel(self, exchange: IExchange) -> None:
+        """
+        Provide L{IUpstream.cancel}.
+        """
+        self._end(exchange)
+        self.cancelled.append(exchange)
+
+    def pause(self, exchange: IExchange) -> None:
+        """
+        Provide L{IUpstream.pause}.
+        """
+        self.paused.append(exchange)
+
+    def resume(self, exchange: IExchange) -> None:
+        """
+        Provide L{IUpstream.resume}.
+        """
+        if exchange in self.paused:
+            self.paused.remove(exchange)
+
+    def describe(self) -> Mapping[str, Any]:
+        """
+        Provide L{IUpstream.describe}.
+        """
+        return {"in_flight": len(self.in_flight), "requests": len(self.asked)}
+
+    def begin(
+        self,
+        status: int = 200,
+        phrase: bytes = b"OK",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        length: int | None = None,
+    ) -> IExchange:
+        """
+        Begin to answer the eldest exchange in flight.
+
+        @param length: The length of the body to come, where it is told.
+
+        @return: The exchange.
+        """
+        exchange = self.in_flight[0]
+        exchange.head(ResponseHead(status, phrase, headers, length))
+        return exchange
+
+    def answer(
+        self,
+        status: int = 200,
+        body: bytes = b"",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        phrase: bytes = b"OK",
+    ) -> None:
+        """
+        Answer the eldest exchange in flight, as long as it listens.
+        """
+        exchange = self.begin(status, phrase, headers, len(body))
+        if body and exchange in self.in_flight:
+            exchange.body(body)
+        if exchange in self.in_flight:
+            self.end(exchange)
+
+    def end(self, exchange: IExchange) -> None:
+        """
+        Complete an answer.
+        """
+        self._end(exchange)
+        exchange.done()
+
+    def fail(self, error: Exception, sent: bool = True) -> None:
+        """
+        Break off with the eldest exchange in flight.
+        """
+        exchange = self.in_flight[0]
+        self._end(exchange)
+        exchange.failed(error, sent)
+
+    def _end(self, exchange: IExchange) -> None:
+        """
+        An exchange has ended.
+        """
+        self.in_flight.remove(exchange)
+        self.resume(exchange)
+
+
+@define(eq=False)
+class FakeNeighbours:
+    """
+    A neighbour source on a kernel in memory.
+
+    What the kernel knows is told when L{drain} is called, one address when L{probe} is.
+
+    @ivar book: What it enters into.
+    @ivar clock: What time it is.
+    @ivar kernel: By network and address, where the kernel would send; C{None}: it has
+        no entry any more.
+    @ivar silent: Whether L{drain} enters nothing, for events were lost.
+    @ivar attached: The devices that stand for networks, by index.
+    @ivar probes: What was asked with L{probe}.
+    """
+
+    book: NeighbourBook
+    clock: IReactorTime
+    kernel: dict[tuple[str, str], str | None] = field(factory=dict)
+    silent: bool = False
+    attached: dict[int, str] = field(factory=dict)
+    probes: list[tuple[str, str]] = field(factory=list)
+
+    def attach(self, ifindex: int, network: str) -> None:
+        """
+        Begin to enter the neighbours of a device.
+        """
+        self.attached[ifindex] = network
+
+    def detach(self, ifindex: int) -> None:
+        """
+        Forget a device.
+        """
+        self.attached.pop(ifindex, None)
+
+    def drain(self) -> None:
+        """
+        Enter all that the kernel has told.
+        """
+        if not self.silent:
+            for network, address in self.kernel:
+                self._enter(network, address)
+
+    def probe(self, network: str, address: str) -> str | None:
+        """
+        Enter what the kernel knows of one address.
+
+        @return: The MAC; C{None} where it has no entry.
+        """
+        self.probes.append((network, address))
+        self._enter(network, address)
+        return self.kernel.get((network, address))
+
+    def _enter(self, network: str, address: str) -> None:
+        """
+        Enter what the kernel knows of one address.
+        """
+        mac, now = self.kernel.get((network, address)), self.clock.seconds()
+        if mac is None:
+            self.book.forget(network, address, now)
+        else:
+            self.book.learn(Neighbour(network, address, mac), now)
+
+
+@implementer(IInventory)
+class MemoryInventory(Service):
+    """
+    An inventory of the ports that it was told of, read when it starts or is refreshed.
+
+    @ivar name: Its name.
+    @ivar state: How much its silence is worth.
+    @ivar ports: What the outside knows.
+    @ivar problem: What is wrong with the outside; nothing can be read while it is set.
+    @ivar refreshes: The networks that it was asked to read again.
+    """
+
+    name = "memory"
+
+    def __init__(
+        self, book: PortBook, networks: tuple[str, ...] = (), name: str = "memory"
+    ) -> None:
+        """
+        Begin without ports.
+
+        @param book: What it enters ports into.
+        @param networks: The networks that it can know.
+        """
+        self.name = name
+        self.state = SourceState.STARTING
+        self.problem: str | None = None
+        self.ports: list[Port] = []
+        self.refreshes: list[str] = []
+        self._book = book
+        self._networks = networks
+
+    def startService(self) -> None:
+        """
+        Read for the first time.
+        """
+        super().startService()
+        self._read()
+
+    def knows(self, network: str) -> bool:
+        """
+        Provide L{IInventory.knows}.
+        """
+        return network in self._networks
+
+    def refresh(self, network: str) -> Deferred[None]:
+        """
+        Provide L{IInventory.refresh}.
+        """
+        self.refreshes.append(network)
+        self._read()
+        return succeed(None)
+
+    def describe(self) -> Mapping[str, Any]:
+        """
+        Provide L{ISource.describe<mdproxy.interfaces.ISource.describe>}.
+        """
+        return {
+            "name": self.name,
+            "kind": "memory",
+            "state": self.state.value,
+            "problem": self.problem,
+            "ports": len(self.ports),
+        }
+
+    def _read(self) -> None:
+        """
+        Enter what the outside knows, if it can be understood.
+        """
+        if self.problem is not None:
+            known = self._book.records(self.name)
+            self.state = SourceState.STALE if known else SourceState.FAILED
+            return
+        self._book.enter(self.name, "all", self.ports)
+        self.state = SourceState.LIVE
