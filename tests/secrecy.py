@@ -5,9 +5,9 @@ A test case that reads everything that is logged, and finds nothing secret in it
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any
 
-from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 SECRET = b"deadbeef2eb84d8d"
@@ -37,12 +37,15 @@ class SecrecyTestCase(SynchronousTestCase):
     @ivar events: What was logged so far.
     """
 
+    events: list[Any]
+    _observer: Any
+
     def setUp(self) -> None:
         """
         Listen to all logs.
         """
-        self.events: list[Any] = []
-        self._observer = cast(ILogObserver, self.events.append)
+        self.events = []
+        self._observer = self.events.append
         globalLogPublisher.addObserver(self._observer)
         self.addCleanup(self._judge)
 
