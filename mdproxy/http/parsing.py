@@ -155,20 +155,17 @@ class RequestReader:
         """
         Pass over one empty line before a request (RFC 9112 section 2.2).
 
-        @return: The rest; a second empty line stays, and goes wrong later.
+        Between two requests that come in one piece llhttp passes over any number: that
+        is as harmless, for nothing but line ends is passed over.
+
+        @return: The rest; nothing after more than one empty line, or half a one.
         """
-        count = 0
-        while count < len(data) and data[count] in b"\r\n":
-            count += 1
-        if count:
-            self._leading += data[:count]
-            if not b"\r\n".startswith(self._leading[:3]):
-                self._done.append(BadRequest(400, "empty lines before the request"))
-                return b""
-        elif data and self._leading == b"\r":
-            self._done.append(BadRequest(400, "bare CR before the request"))
-            return b""
-        return data[count:]
+        rest = data.lstrip(b"\r\n")
+        self._leading += data[: len(data) - len(rest)]
+        if self._leading in (b"", b"\r\n") or (self._leading == b"\r" and not rest):
+            return rest
+        self._done.append(BadRequest(400, "no single empty line before the request"))
+        return b""
 
     def _feed_slice(self, data: bytes) -> bool:
         """
@@ -228,6 +225,8 @@ class RequestReader:
         """
         A header field, or a trailer field (the parser calls this).
         """
+        # llhttp leaves the white space behind a value (RFC 9112 section 5.1).
+        value = value.rstrip(b" \t")
         if _TOKEN.match(name) is None or _VALUE.match(value) is None:
             raise BadRequest(400, "bad octets in a header field")
         # Trailers are checked and dropped: RFC 9110 section 6.5.1 lets nobody merge
@@ -315,6 +314,10 @@ class RequestReader:
         if lengths and int(lengths[0]) > self._bounds.max_body:
             raise BadRequest(413, "body too large")
         self._framed = bool(codings or lengths)
+        empty = not codings and all(not int(n) for n in lengths)
+        if not empty and self._parser.should_upgrade():
+            # llhttp would take the body for the other protocol's first bytes.
+            raise BadRequest(501, "upgrade with a body")
 
     def _check_expectation(self, version: str) -> None:
         """
@@ -382,6 +385,8 @@ class ResponseReader:
 
     @ivar _head_request: Whether the response answers HEAD, and so has no body.
     @ivar _max_head: How many bytes its head may take, interim ones included.
+    @ivar _raw: How many bytes it took before its head was complete.
+    @ivar _head_size: How many of them were fields.
     """
 
     _head_request: bool = False
@@ -391,6 +396,7 @@ class ResponseReader:
     _headers: list[tuple[bytes, bytes]] = field(init=False, factory=list)
     _phrase: bytes = field(init=False, default=b"")
     _raw: int = field(init=False, default=0)
+    _head_size: int = field(init=False, default=0)
     _interim: int = field(init=False, default=0)
     _headed: bool = field(init=False, default=False)
     _bodiless: bool = field(init=False, default=False)
@@ -444,7 +450,7 @@ class ResponseReader:
 
         @raise BadResponse: If the response is not complete.
         """
-        if self._until_close and not self._ended:
+        if self._headed and self._until_close and not self._ended:
             self._ended = True
             return [End(False)]
         raise BadResponse("connection closed before the end of the response")
@@ -468,12 +474,16 @@ class ResponseReader:
         """
         A header field, or a trailer field (the parser calls this).
         """
+        value = value.rstrip(b" \t")
         if _TOKEN.match(name) is None or _VALUE.match(value) is None:
             raise BadResponse("bad octets in a header field")
         if not self._headed:
             self._headers.append((name, value))
+            self._head_size += len(name) + len(value) + 4
             if len(self._headers) > _MAX_FIELDS * 2:
                 raise BadResponse("too many header fields")
+            if self._head_size > self._max_head:
+                raise BadResponse("head too large")
 
     def on_headers_complete(self) -> None:
         """
