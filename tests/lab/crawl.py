@@ -50,7 +50,7 @@ def crawl(folder: str) -> dict[str, Any]:
     return {
         "complete": True,
         "instance": source.get_instance_id(),
-        "hostname": str(source.get_hostname()),
+        "hostname": source.get_hostname().hostname,
         "keys": source.get_public_ssh_keys(),
         "user_data": base64.b64encode(user_data or b"").decode(),
         "metadata": source.metadata,
@@ -64,6 +64,8 @@ def main() -> None:
     Crawl, with cloud-init's log on stderr.
     """
     logging.basicConfig(
+        # cloud-init has set up a handler that drops everything.
+        force=True,
         stream=sys.stderr,
         level=logging.DEBUG,
         format="%(relativeCreated)7d %(name)s %(message)s",

@@ -45,11 +45,9 @@ TOOLS = {
 }
 
 #: The two ways operators tell VMs the way to the metadata address (DHCP option 121):
-#: Neutron names a next hop, others say that it is on the link.
-ROUTES = (
-    f"{METADATA_ADDRESS}/32,{GATEWAY},0.0.0.0/0,{GATEWAY}",
-    f"{METADATA_ADDRESS}/32,0.0.0.0,0.0.0.0/0,{GATEWAY}",
-)
+#: Neutron names a next hop, others say that it is on the link.  There is no default
+#: route, so that looking up names, which cloud-init does, fails at once.
+ROUTES = (f"{METADATA_ADDRESS}/32,{GATEWAY}", f"{METADATA_ADDRESS}/32,0.0.0.0")
 
 #: What the DHCP client calls when it has a lease.  Debian's own script would write
 #: /etc/resolv.conf, which all namespaces share.
