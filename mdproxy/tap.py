@@ -23,7 +23,6 @@ from twisted.internet.endpoints import (
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python import usage
-from twisted.web.server import Site
 
 from mdproxy.config import (
     Config,
@@ -158,7 +157,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     sweep.service().setServiceParent(service)
     StreamServerEndpointService(
         serverFromString(reactor, config.introspection),
-        Site(introspection(status), reactor=reactor),
+        introspection(status, reactor),
     ).setServiceParent(service)
     for source in sources.all:
         IService(source).setServiceParent(service)

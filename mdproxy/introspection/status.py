@@ -12,6 +12,7 @@ from typing import Any
 from attrs import define
 from twisted.web.http import Request
 from twisted.web.resource import Resource
+from twisted.web.server import Site
 
 #: Describes a part in plain values.
 Describe = Callable[[], Any]
@@ -60,10 +61,24 @@ class StatusPage(Resource):
         return json.dumps(self._status.now(), indent=2).encode() + b"\n"
 
 
-def introspection(status: Status) -> Resource:
+class IntrospectionSite(Site):
     """
-    Make the root of what operators may see.
+    The site for operators: it logs no accesses and shows no tracebacks.
+    """
+
+    displayTracebacks = False
+    noisy = False
+
+    def log(self, request: Request) -> None:
+        """
+        Say nothing of a request: whoever watches the status would fill the log.
+        """
+
+
+def introspection(status: Status, reactor: Any) -> IntrospectionSite:
+    """
+    Make the site of what operators may see.
     """
     root = Resource()
     root.putChild(b"status", StatusPage(status))
-    return root
+    return IntrospectionSite(root, reactor=reactor)
