@@ -10,6 +10,7 @@ before Nova's certificate is verified.  TLS 1.2 is the least.
 from __future__ import annotations
 
 from ipaddress import ip_address
+from weakref import WeakKeyDictionary
 
 from attrs import define, field
 from OpenSSL import SSL
@@ -30,6 +31,10 @@ _VERIFY_ERRORS = {
     23: "it was revoked",
     26: "it is not meant for this purpose",
 }
+
+#: Why a certificate was refused, by connection.  A connection's app data is not free
+#: for this: Twisted (26.10, protocols/_tls_legacy.py) puts its own protocol there.
+_refusals: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
 
 
 class TlsMisconfigured(Exception):
@@ -64,7 +69,6 @@ class ClientTls:
         Provide C{IOpenSSLClientConnectionCreator.clientConnectionForTLS}.
         """
         connection = SSL.Connection(self._context, None)
-        connection.set_app_data(_Seen())
         if not _is_address(self._host):
             connection.set_tlsext_host_name(self._host.encode("idna"))
         return connection
@@ -129,23 +133,14 @@ def describe_failure(
     @param error: What it was lost with.
     @param connection: The connection, which knows why a certificate was refused.
     """
-    seen = connection.get_app_data() if connection is not None else None
-    if isinstance(seen, _Seen) and seen.refusal is not None:
-        return f"Nova's certificate was refused: {seen.refusal}"
+    refusal = None if connection is None else _refusals.get(connection)
+    if refusal is not None:
+        return f"Nova's certificate was refused: {refusal}"
     if isinstance(error, CertificateRefused):
         return f"Nova's certificate was refused: {error}"
     if isinstance(error, SSL.Error) and error.args and error.args[0]:
         return "TLS failed: " + "; ".join(str(entry[-1]) for entry in error.args[0])
     return f"TLS failed: {type(error).__name__}"
-
-
-@define
-class _Seen:
-    """
-    What one connection's handshake met.
-    """
-
-    refusal: str | None = None
 
 
 def _note_refusal(
@@ -155,9 +150,7 @@ def _note_refusal(
     Keep why OpenSSL refuses a certificate, for its own error doesn't say.
     """
     if not ok:
-        connection.get_app_data().refusal = _VERIFY_ERRORS.get(
-            error, f"verification error {error}"
-        )
+        _refusals[connection] = _VERIFY_ERRORS.get(error, f"verification error {error}")
     return bool(ok)
 
 
