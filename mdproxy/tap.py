@@ -221,9 +221,11 @@ def make_sources(config: Config, reactor: Any) -> Sources:
         if listener.device is not None
     }
     makers = {
-        "static": lambda: StaticInventory(reactor, books.ports, config.static_path),
+        "static": lambda: StaticInventory(
+            reactor, reactor, books.ports, config.static_path
+        ),
         "libvirt": lambda: LibvirtInventory(
-            reactor, books.ports, config.libvirt_path, networks
+            reactor, reactor, books.ports, config.libvirt_path, networks
         ),
     }
     leases: list[tuple[str, ISource]] = [
