@@ -99,7 +99,8 @@ class InstanceLookup:
 
         @return: Whom it is, or why nobody can say.
         """
-        return decide(self.facts(caller), self._policy, self._is_doubtful(caller))
+        facts = self.facts(caller)
+        return decide(facts, self._policy, self._is_doubtful(facts))
 
     def facts(self, caller: Caller) -> Facts:
         """
@@ -183,18 +184,20 @@ class InstanceLookup:
         recently = flipped is not None and self._clock.seconds() - flipped < CONTESTED
         return mac, recently
 
-    def _is_doubtful(self, caller: Caller) -> bool:
+    def _is_doubtful(self, facts: Facts) -> bool:
         """
         Tell whether a refusal would prove nothing.
 
         It proves something where at least one inventory can know the network, and all
-        that can are live.
+        that can are live; and where a lease could have helped (rows 4 and 11), if its
+        sources are live too.
         """
-        network = caller.network
+        network = facts.caller.network
         able = [i for i in self._inventories if i.knows(network)]
         if not able or any(i.state is not SourceState.LIVE for i in able):
             return True
-        if caller.identify_by != "lease":
+        by_lease = facts.caller.identify_by == "lease"
+        if not by_lease and all(p.addresses is not None for p in facts.by_mac):
             return False
         return any(
             source.state is not SourceState.LIVE
@@ -226,7 +229,9 @@ class InstanceLookup:
         """
         del self._waking[network]
         self._schedule(network, _RECHECK)
-        for wake in list(self._waiting.get(network, {}).values()):
-            wake()
+        for key, wake in list(self._waiting.get(network, {}).items()):
+            # One that was woken before may have ended this one's wait.
+            if key in self._waiting.get(network, {}):
+                wake()
         if network not in self._waiting and network in self._waking:
             self._waking.pop(network).cancel()

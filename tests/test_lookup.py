@@ -1,0 +1,813 @@
+"""
+Tests for L{mdproxy.lookup}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mdproxy.interfaces import ISource, SourceState
+from mdproxy.lookup import CONTESTED, Books, InstanceLookup
+from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
+from mdproxy.lookup.decision import Policy
+from mdproxy.model import Caller, Identity, Lease, Neighbour, Port, Reason, Refusal
+from mdproxy.testing import FakeNeighbours, MemoryInventory
+
+MAC = "fa:16:3e:00:00:01"
+OTHER_MAC = "fa:16:3e:00:00:02"
+ADDRESS = "10.0.0.5"
+CALLER = Caller("red", ADDRESS, MAC)
+ROUTED = Caller("red", ADDRESS, None, "lease")
+#: A wall clock that is far from the monotonic one.
+EPOCH = 1_795_000_000.0
+
+
+def port_of(
+    mac: str = MAC,
+    instance_id: str = "i-1",
+    network: str = "red",
+    addresses: frozenset[str] | None = frozenset({ADDRESS}),
+) -> Port:
+    """
+    Make a port.
+    """
+    return Port(network, mac, instance_id, "p-1", addresses, inventory="memory")
+
+
+class World:
+    """
+    A lookup on real books, with an outside that is all in memory.
+
+    @ivar wall: Seconds since the epoch.
+    """
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        """
+        Begin with a live inventory of networks red and blue, and nothing known.
+        """
+        self.clock = Clock()
+        self.wall = EPOCH
+        self.books = Books(PortBook(), LeaseBook(), NeighbourBook())
+        self.neighbours = FakeNeighbours(self.books.neighbours, self.clock)
+        self.inventory = MemoryInventory(self.books.ports, ("red", "blue"))
+        self.inventory.startService()
+        self.leases = MemoryInventory(PortBook(), (), "leases")
+        self.leases.startService()
+        self.inventories = [self.inventory]
+        lease_sources: list[tuple[str, ISource]] = [("red", self.leases)]
+        self.lookup = InstanceLookup(
+            self.books,
+            self.inventories,
+            lease_sources,
+            self.neighbours,
+            policy or Policy(),
+            self.clock,
+            lambda: self.wall,
+        )
+
+    def know(self, *ports: Port) -> None:
+        """
+        Have the inventory's book hold these ports and no others.
+        """
+        self.inventory.ports = list(ports)
+        self.books.ports.enter(self.inventory.name, "all", ports)
+
+    def point(
+        self, mac: str | None, network: str = "red", address: str = ADDRESS
+    ) -> None:
+        """
+        Have the kernel point an address to a MAC, or to none.
+        """
+        self.neighbours.kernel[network, address] = mac
+
+    def lease(self, mac: str | None, expires: float | None = None) -> None:
+        """
+        Lease the address.
+        """
+        self.books.leases.learn("leases", Lease("red", ADDRESS, mac, expires))
+
+    def identified(self, caller: Caller = CALLER) -> str | None:
+        """
+        Name the instance that a caller is now.
+        """
+        verdict = self.lookup.verdict(caller)
+        return verdict.port.instance_id if isinstance(verdict, Identity) else None
+
+    def refusal(self, caller: Caller = CALLER) -> tuple[Reason, bool]:
+        """
+        Say why a caller is refused now, and whether in doubt.
+        """
+        verdict = self.lookup.verdict(caller)
+        assert isinstance(verdict, Refusal), verdict
+        return verdict.evidence.reason, verdict.doubtful
+
+
+def settled(policy: Policy | None = None) -> World:
+    """
+    Make a world that knows everything of one instance.
+    """
+    world = World(policy)
+    world.know(port_of())
+    world.point(MAC)
+    return world
+
+
+class VerdictTests(SynchronousTestCase):
+    """
+    Tests for L{InstanceLookup.verdict}.
+    """
+
+    def test_known(self) -> None:
+        """
+        A caller whose frame, neighbour and port agree is that port's instance, with the
+        evidence.
+        """
+        world = settled()
+        world.lease(MAC)
+        verdict = world.lookup.verdict(CALLER)
+        assert isinstance(verdict, Identity)
+        self.assertEqual(verdict.port, port_of())
+        evidence = verdict.evidence
+        self.assertEqual((evidence.caller, evidence.neighbour), (CALLER, MAC))
+        self.assertEqual(evidence.lease, Lease("red", ADDRESS, MAC, None))
+        self.assertEqual((evidence.row, evidence.reason), (1, Reason.AGREED))
+
+    def test_networks_are_apart(self) -> None:
+        """
+        The same MAC and address on two networks are two instances; facts of one network
+        are nothing on the other (scenario D2).
+        """
+        world = settled()
+        blue = Caller("blue", ADDRESS, MAC)
+        self.assertEqual(world.refusal(blue), (Reason.NO_NEIGHBOUR, True))
+        world.point(MAC, "blue")
+        self.assertEqual(world.refusal(blue), (Reason.UNKNOWN, False))
+        world.know(port_of(), port_of(instance_id="i-2", network="blue"))
+        self.assertEqual(world.identified(), "i-1")
+        self.assertEqual(world.identified(blue), "i-2")
+        world.point(OTHER_MAC, "blue")
+        self.assertEqual(world.identified(), "i-1")
+        self.assertEqual(world.refusal(blue), (Reason.FRAME_MISMATCH, False))
+
+    def test_neighbour_as_of_now(self) -> None:
+        """
+        What the kernel has told and nobody has read yet counts.
+        """
+        world = settled()
+        self.assertEqual(world.identified(), "i-1")
+        world.point(OTHER_MAC)
+        self.assertEqual(world.refusal(), (Reason.FRAME_MISMATCH, False))
+        world.point(None)
+        self.assertEqual(world.refusal(), (Reason.NO_NEIGHBOUR, True))
+
+    def test_probe_on_a_miss(self) -> None:
+        """
+        Where the book knows no neighbour the kernel is asked for that one, and for no
+        other; where it knows one it is not asked.
+        """
+        world = settled()
+        world.neighbours.silent = True
+        self.assertEqual(world.identified(), "i-1")
+        self.assertEqual(world.neighbours.probes, [("red", ADDRESS)])
+        self.assertEqual(world.identified(), "i-1")
+        self.assertEqual(world.neighbours.probes, [("red", ADDRESS)])
+
+    def test_contested(self) -> None:
+        """
+        For a moment after its entry changed hands nobody is identified at an address,
+        though it points back to the caller; then it is calm again.
+        """
+        world = settled()
+        self.assertEqual(world.identified(), "i-1")
+        world.point(OTHER_MAC)
+        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
+        world.clock.advance(1)
+        world.point(MAC)
+        self.assertEqual(world.refusal(), (Reason.FRAME_MISMATCH, False))
+        world.clock.advance(CONTESTED - 0.001)
+        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
+        world.clock.advance(0.001)
+        self.assertEqual(world.identified(), "i-1")
+
+    def test_contested_by_way_of_nothing(self) -> None:
+        """
+        An entry that was deleted between two MACs changed hands all the same.
+        """
+        world = settled()
+        world.point(OTHER_MAC)
+        world.neighbours.drain()
+        world.point(None)
+        world.neighbours.drain()
+        world.point(MAC)
+        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
+
+    def test_contested_probe(self) -> None:
+        """
+        A change that only a probe shows counts as one.
+        """
+        world = settled()
+        world.point(OTHER_MAC)
+        world.neighbours.drain()
+        world.point(None)
+        world.neighbours.drain()
+        world.neighbours.silent = True
+        world.point(MAC)
+        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
+
+    def test_coming_and_going_is_no_contest(self) -> None:
+        """
+        An entry that goes and comes back with the same MAC was not contested.
+        """
+        world = settled()
+        for mac in (MAC, None, MAC):
+            world.point(mac)
+            world.neighbours.drain()
+        self.assertEqual(world.identified(), "i-1")
+
+    def test_policy(self) -> None:
+        """
+        The operator's decisions are obeyed.
+        """
+        world = settled(Policy(refuse_lease_conflict=True))
+        world.lease(OTHER_MAC)
+        self.assertEqual(world.refusal(), (Reason.LEASE_CONFLICT, False))
+        world = settled()
+        world.lease(OTHER_MAC)
+        self.assertEqual(world.identified(), "i-1")
+
+    def test_lease_expires_by_the_wall(self) -> None:
+        """
+        A lease counts until the wall clock says that it ended, whatever the monotonic
+        clock says (scenarios D10 and D11).
+        """
+        world = World()
+        world.know(port_of())
+        world.lease(MAC, EPOCH + 60)
+        self.assertEqual(world.identified(ROUTED), "i-1")
+        world.clock.advance(1_000_000)
+        self.assertEqual(world.identified(ROUTED), "i-1")
+        world.wall += 59.9
+        self.assertEqual(world.identified(ROUTED), "i-1")
+        world.wall += 0.1
+        self.assertEqual(world.refusal(ROUTED), (Reason.NO_LEASE, False))
+        world.lease(MAC, EPOCH + 120)
+        self.assertEqual(world.identified(ROUTED), "i-1")
+
+    def test_routed_callers_need_no_neighbour(self) -> None:
+        """
+        By lease or by address nobody asks the kernel for neighbours; a MAC that a
+        caller were said to have is not used.
+        """
+        world = World()
+        world.know(port_of())
+        self.assertEqual(world.refusal(ROUTED), (Reason.NO_LEASE, False))
+        world.lease(MAC)
+        self.assertEqual(world.identified(ROUTED), "i-1")
+        self.assertEqual(
+            world.identified(Caller("red", ADDRESS, None, "address")), "i-1"
+        )
+        world.lease(OTHER_MAC)
+        claimed = Caller("red", ADDRESS, MAC, "lease")
+        self.assertEqual(world.refusal(claimed), (Reason.UNKNOWN, False))
+        self.assertEqual(world.neighbours.probes, [])
+
+
+class DoubtTests(SynchronousTestCase):
+    """
+    When a refusal proves something, and when it does not.
+    """
+
+    def test_live_is_sure(self) -> None:
+        """
+        Where all that can know the network are live a refusal is sure.
+        """
+        world = World()
+        world.point(MAC)
+        self.assertEqual(world.refusal(), (Reason.UNKNOWN, False))
+
+    def test_not_live_is_doubtful(self) -> None:
+        """
+        Where one that can know the network is not live it is doubtful, even if another
+        is.
+        """
+        world = World()
+        world.point(MAC)
+        second = MemoryInventory(world.books.ports, ("red",), "second")
+        world.inventories.append(second)
+        for state in SourceState:
+            second.state = state
+            doubtful = state is not SourceState.LIVE
+            self.assertEqual(world.refusal(), (Reason.UNKNOWN, doubtful), state)
+
+    def test_whoever_cannot_know_does_not_count(self) -> None:
+        """
+        An inventory that can't know the network neither makes a refusal sure, being
+        live, nor doubtful, being not.
+        """
+        world = World()
+        world.point(MAC, "green")
+        green = Caller("green", ADDRESS, MAC)
+        self.assertEqual(world.refusal(green), (Reason.UNKNOWN, True))
+        world.point(MAC)
+        second = MemoryInventory(world.books.ports, ("green",), "second")
+        world.inventories.append(second)
+        self.assertEqual(world.refusal(), (Reason.UNKNOWN, False))
+        self.assertEqual(world.refusal(green), (Reason.UNKNOWN, True))
+        second.startService()
+        self.addCleanup(second.stopService)
+        self.assertEqual(world.refusal(green), (Reason.UNKNOWN, False))
+
+    def test_doubt_does_not_stop_the_known(self) -> None:
+        """
+        A port that is known identifies though its source is not live.
+        """
+        world = settled()
+        for state in SourceState:
+            world.inventory.state = state
+            self.assertEqual(world.identified(), "i-1")
+
+    def test_lease_sources_of_routed_callers(self) -> None:
+        """
+        By lease, a lease source of that network that is not live makes doubtful.
+        """
+        world = World()
+        world.know(port_of())
+        blue = Caller("blue", ADDRESS, None, "lease")
+        for state in SourceState:
+            world.leases.state = state
+            doubtful = state is not SourceState.LIVE
+            self.assertEqual(world.refusal(ROUTED), (Reason.NO_LEASE, doubtful), state)
+            self.assertEqual(world.refusal(blue), (Reason.NO_LEASE, False), state)
+
+    def test_lease_sources_of_unverified_addresses(self) -> None:
+        """
+        Where a lease could have told the address that the inventory does not know, so
+        does one that is not live; where it could not, it does not matter.
+        """
+        world = settled()
+        world.leases.state = SourceState.FAILED
+        stranger = Caller("red", ADDRESS, OTHER_MAC)
+        world.know(port_of(addresses=None))
+        self.assertEqual(world.refusal(), (Reason.ADDRESS_UNVERIFIED, True))
+        world.point(OTHER_MAC)
+        world.neighbours.drain()
+        world.clock.advance(CONTESTED)
+        self.assertEqual(world.refusal(stranger), (Reason.UNKNOWN, False))
+
+
+class StillHoldsTests(SynchronousTestCase):
+    """
+    Tests for L{InstanceLookup.still_holds}.
+    """
+
+    def identity(self, world: World, caller: Caller = CALLER) -> Identity:
+        """
+        Identify a caller.
+        """
+        verdict = world.lookup.verdict(caller)
+        assert isinstance(verdict, Identity), verdict
+        return verdict
+
+    def test_unchanged(self) -> None:
+        """
+        It holds as long as nothing has changed, and when what changed is of others.
+        """
+        world = settled()
+        identity = self.identity(world)
+        self.assertTrue(world.lookup.still_holds(identity))
+        world.know(port_of(), port_of(OTHER_MAC, "i-2", addresses=None))
+        world.point(OTHER_MAC, "blue")
+        world.point(OTHER_MAC, "red", "10.0.0.6")
+        self.assertTrue(world.lookup.still_holds(identity))
+
+    def test_neighbour(self) -> None:
+        """
+        It does not hold when the neighbour entry points elsewhere, nowhere, or did so
+        lately.
+        """
+        for mac in (OTHER_MAC, None):
+            world = settled()
+            identity = self.identity(world)
+            world.point(mac)
+            self.assertFalse(world.lookup.still_holds(identity))
+        world = settled()
+        identity = self.identity(world)
+        world.point(OTHER_MAC)
+        world.neighbours.drain()
+        world.point(MAC)
+        self.assertFalse(world.lookup.still_holds(identity))
+        world.clock.advance(CONTESTED)
+        self.assertTrue(world.lookup.still_holds(identity))
+
+    def test_port(self) -> None:
+        """
+        It does not hold when the port is gone or is another instance's.
+        """
+        for left in ((), (port_of(instance_id="i-2"),), (port_of(network="blue"),)):
+            world = settled()
+            identity = self.identity(world)
+            world.know(*left)
+            self.assertFalse(world.lookup.still_holds(identity))
+
+    def test_lease(self) -> None:
+        """
+        By lease, it does not hold when the address is leased to another, or its lease
+        has ended.
+        """
+        world = World()
+        world.know(port_of())
+        world.lease(MAC, EPOCH + 60)
+        identity = self.identity(world, ROUTED)
+        self.assertTrue(world.lookup.still_holds(identity))
+        world.lease(OTHER_MAC, EPOCH + 60)
+        self.assertFalse(world.lookup.still_holds(identity))
+        world.lease(MAC, EPOCH + 60)
+        self.assertTrue(world.lookup.still_holds(identity))
+        world.wall += 60
+        self.assertFalse(world.lookup.still_holds(identity))
+
+    def test_routed(self) -> None:
+        """
+        A routed caller has no neighbour entry that could point elsewhere.
+        """
+        world = World()
+        world.know(port_of())
+        identity = self.identity(world, Caller("red", ADDRESS, None, "address"))
+        self.assertTrue(world.lookup.still_holds(identity))
+        self.assertEqual(world.neighbours.probes, [])
+        world.know()
+        self.assertFalse(world.lookup.still_holds(identity))
+
+
+class WaitTests(SynchronousTestCase):
+    """
+    Tests for L{InstanceLookup.wait}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have somebody wait on each of two networks.
+        """
+        self.world = World()
+        self.woken: list[str] = []
+        self.ends = [
+            self.world.lookup.wait(network, lambda n=network: self.woken.append(n))  # type: ignore[misc]
+            for network in ("red", "blue")
+        ]
+
+    def test_each_book_wakes(self) -> None:
+        """
+        A changed port, lease or neighbour wakes who waits on that network at once, and
+        nobody on another.
+        """
+        world = self.world
+        neighbour = Neighbour("red", ADDRESS, MAC)
+        for change in (
+            lambda: world.know(port_of()),
+            lambda: world.know(),
+            lambda: world.lease(MAC),
+            lambda: world.books.leases.forget("leases", "red", ADDRESS),
+            lambda: world.books.neighbours.learn(neighbour, 0),
+            lambda: world.books.neighbours.forget("red", ADDRESS, 0),
+        ):
+            self.woken.clear()
+            change()
+            world.clock.advance(0)
+            self.assertEqual(self.woken, ["red"])
+
+    def test_changes_of_one_turn_wake_once(self) -> None:
+        """
+        Many changes of one turn wake once, and not while they are being entered.
+        """
+        for number in range(100):
+            self.world.know(port_of(instance_id=f"i-{number}"))
+            self.world.lease(MAC, number)
+        self.assertEqual(self.woken, [])
+        self.world.clock.advance(0)
+        self.assertEqual(self.woken, ["red"])
+        self.world.clock.advance(0)
+        self.assertEqual(self.woken, ["red"])
+
+    def test_everybody_wakes(self) -> None:
+        """
+        All who wait on a network are woken.
+        """
+        for number in range(3):
+            wake = lambda n=number: self.woken.append(str(n))  # noqa: E731
+            self.addCleanup(self.world.lookup.wait("red", wake))
+        self.world.know(port_of())
+        self.world.clock.advance(0)
+        self.assertEqual(sorted(self.woken), ["0", "1", "2", "red"])
+
+    def test_judged_again_without_a_changed_fact(self) -> None:
+        """
+        What changes by time alone is judged again twice a second, as long as somebody
+        waits.
+        """
+        self.world.clock.pump([0.25] * 8)
+        self.assertEqual(self.woken.count("red"), 4)
+        self.assertEqual(self.woken.count("blue"), 4)
+        self.ends[0]()
+        self.world.clock.pump([0.25] * 8)
+        self.assertEqual(self.woken.count("red"), 4)
+        self.assertEqual(self.woken.count("blue"), 8)
+
+    def test_end(self) -> None:
+        """
+        Whoever does not wait any more is not woken, and nothing is left behind.
+        """
+        self.ends[0]()
+        self.world.know(port_of())
+        self.world.clock.advance(10)
+        self.assertNotIn("red", self.woken)
+        self.ends[1]()
+        self.ends[1]()
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_end_after_a_change(self) -> None:
+        """
+        A wait that ends between the change and the wake leaves nothing behind either.
+        """
+        self.world.know(port_of())
+        for end in self.ends:
+            end()
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+        self.world.clock.advance(1)
+        self.assertEqual(self.woken, [])
+
+    def test_end_while_woken(self) -> None:
+        """
+        A wake may end waits, its own and others': those others are not woken, and the
+        next change wakes only who is left.
+        """
+        lookup = self.world.lookup
+        ends: list[Callable[[], None]] = []
+
+        def end_all() -> None:
+            self.woken.append("ender")
+            for end in ends:
+                end()
+
+        ends.append(lookup.wait("green", end_all))
+        ends.append(lookup.wait("green", end_all))
+        self.world.know(port_of(network="green"))
+        self.world.clock.advance(0)
+        self.assertEqual(self.woken.count("ender"), 1)
+        for end in self.ends:
+            end()
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_wait_while_woken(self) -> None:
+        """
+        A wake may begin a wait: it is woken by the next change.
+        """
+        lookup = self.world.lookup
+
+        def again() -> None:
+            self.ends[0]()
+            self.ends[0] = lookup.wait("red", lambda: self.woken.append("again"))
+
+        self.ends[0]()
+        self.ends[0] = lookup.wait("red", again)
+        self.world.know(port_of())
+        self.world.clock.advance(0)
+        self.assertEqual(self.woken, [])
+        self.world.know()
+        self.world.clock.advance(0)
+        self.assertEqual(self.woken, ["again"])
+
+    def test_change_while_woken(self) -> None:
+        """
+        A wake that looks at neighbours, and so changes the book, is woken again for the
+        change and then rests.
+        """
+        self.ends[0]()
+        self.world.neighbours.silent = True
+
+        def look() -> None:
+            self.woken.append("look")
+            self.world.lookup.verdict(CALLER)
+
+        self.ends[0] = self.world.lookup.wait("red", look)
+        self.world.point(MAC)
+        self.world.know(port_of())
+        for _ in range(5):
+            self.world.clock.advance(0)
+        self.assertEqual(self.woken, ["look", "look"])
+
+
+class RefreshTests(SynchronousTestCase):
+    """
+    Tests for L{InstanceLookup.refresh}.
+    """
+
+    def test_once_a_second(self) -> None:
+        """
+        Every inventory is asked, for each network at most once a second.
+        """
+        world = World()
+        second = MemoryInventory(world.books.ports, (), "second")
+        world.inventories.append(second)
+        for _ in range(100):
+            world.lookup.refresh("red")
+        world.lookup.refresh("blue")
+        self.assertEqual(world.inventory.refreshes, ["red", "blue"])
+        self.assertEqual(second.refreshes, ["red", "blue"])
+        world.clock.advance(0.999)
+        world.lookup.refresh("red")
+        self.assertEqual(world.inventory.refreshes, ["red", "blue"])
+        world.clock.advance(0.001)
+        world.lookup.refresh("red")
+        self.assertEqual(world.inventory.refreshes, ["red", "blue", "red"])
+
+    def test_first_at_once(self) -> None:
+        """
+        The first is not held back, however early in the clock's life it comes.
+        """
+        world = World()
+        world.inventory.ports = [port_of()]
+        world.point(MAC)
+        self.assertEqual(world.refusal()[0], Reason.UNKNOWN)
+        world.lookup.refresh("red")
+        self.assertEqual(world.identified(), "i-1")
+
+
+NETWORKS = ("red", "blue")
+MACS = (MAC, OTHER_MAC, "fa:16:3e:00:00:03")
+ADDRESSES = (ADDRESS, "10.0.0.6", "fe80::f816:3eff:fe00:1")
+
+networks = st.sampled_from(NETWORKS)
+macs = st.sampled_from(MACS)
+addresses = st.sampled_from(ADDRESSES)
+instances = st.sampled_from(("i-1", "i-2", "i-3"))
+#: One thing that happens outside.
+steps = st.one_of(
+    st.tuples(
+        st.just("plug"),
+        networks,
+        macs,
+        instances,
+        st.none() | st.frozensets(addresses, max_size=2),
+    ),
+    st.tuples(st.just("unplug"), networks, macs),
+    st.tuples(st.just("point"), networks, addresses, st.none() | macs),
+    st.tuples(st.just("lease"), networks, addresses, macs, st.integers(1, 5)),
+    st.tuples(st.just("forget"), networks, addresses),
+    st.tuples(st.just("drain"), st.booleans()),
+    st.tuples(st.just("pass"), st.sampled_from((0.1, 1.0, 2.5))),
+)
+
+
+class History:
+    """
+    The outside as it is, beside a lookup that hears of it.
+
+    @ivar plugged: Whose instance each MAC on each network is now.
+    @ivar pointing: Where each address on each network points now.
+    """
+
+    def __init__(self) -> None:
+        """
+        Begin with nothing.
+        """
+        self.world = World(Policy(allow_unverified_address=True))
+        self.plugged: dict[tuple[str, str], str] = {}
+        self.pointing: dict[tuple[str, str], str] = {}
+
+    def go(self, kind: str, *facts: Any) -> None:
+        """
+        Have one thing happen.
+        """
+        getattr(self, f"_{kind}")(*facts)
+
+    def _plug(
+        self, network: str, mac: str, instance: str, known: frozenset[str] | None
+    ) -> None:
+        port = port_of(mac, instance, network, known)
+        self.plugged[network, mac] = instance
+        self.world.books.ports.enter("memory", f"{network} {mac}", [port])
+
+    def _unplug(self, network: str, mac: str) -> None:
+        self.plugged.pop((network, mac), None)
+        self.world.books.ports.enter("memory", f"{network} {mac}", [])
+
+    def _point(self, network: str, address: str, mac: str | None) -> None:
+        self.world.point(mac, network, address)
+
+    def _lease(self, network: str, address: str, mac: str, seconds: int) -> None:
+        lease = Lease(network, address, mac, self.world.wall + seconds)
+        self.world.books.leases.learn("leases", lease)
+
+    def _forget(self, network: str, address: str) -> None:
+        self.world.books.leases.forget("leases", network, address)
+
+    def _drain(self, silent: bool) -> None:
+        self.world.neighbours.silent = silent
+
+    def _pass(self, seconds: float) -> None:
+        self.world.clock.advance(seconds)
+        self.world.wall += seconds
+
+
+class HistoryTests(SynchronousTestCase):
+    """
+    What holds after any history (scenarios D1, D3, D4 and D12).
+    """
+
+    @given(st.lists(steps, max_size=30))
+    def test_never_another_instance(self, happened: list[tuple[Any, ...]]) -> None:
+        """
+        After anything that may happen, at every moment, each caller that could be there
+        is nobody, or the instance that is plugged in with that MAC on that network now
+        and that the kernel's entry, as far as we were told, points to.
+        """
+        history = History()
+        for step in happened:
+            history.go(*step)
+            self.check(history)
+
+    def check(self, history: History) -> None:
+        """
+        Try every caller.
+        """
+        world = history.world
+        for network in NETWORKS:
+            for mac in MACS:
+                for address in ADDRESSES:
+                    caller = Caller(network, address, mac)
+                    verdict = world.lookup.verdict(caller)
+                    if isinstance(verdict, Refusal):
+                        continue
+                    self.assertEqual(
+                        verdict.port.instance_id, history.plugged.get((network, mac))
+                    )
+                    self.assertEqual(
+                        (verdict.port.network, verdict.port.mac), (network, mac)
+                    )
+                    self.assertTrue(world.lookup.still_holds(verdict))
+                    if not world.neighbours.silent:
+                        self.assertEqual(world.neighbours.kernel[network, address], mac)
+
+    @given(st.lists(steps, max_size=15), st.lists(steps, max_size=5))
+    def test_what_held_and_does_not(
+        self, before: list[tuple[Any, ...]], after: list[tuple[Any, ...]]
+    ) -> None:
+        """
+        An identity of before holds after more has happened only where the same instance
+        is still plugged in with that MAC and the entry still points to it.
+        """
+        history = History()
+        world = history.world
+        for network, mac, address in zip(NETWORKS, MACS, ADDRESSES, strict=False):
+            history.go("plug", network, mac, "i-1", frozenset({address}))
+            history.go("point", network, address, mac)
+        for step in before:
+            history.go(*step)
+        held = [
+            verdict
+            for network in NETWORKS
+            for mac in MACS
+            for address in ADDRESSES
+            if isinstance(
+                verdict := world.lookup.verdict(Caller(network, address, mac)), Identity
+            )
+        ]
+        for step in after:
+            history.go(*step)
+        history.go("drain", False)
+        for identity in held:
+            caller, port = identity.evidence.caller, identity.port
+            if world.lookup.still_holds(identity):
+                self.assertEqual(
+                    history.plugged[port.network, port.mac], port.instance_id
+                )
+                self.assertEqual(
+                    world.neighbours.kernel[caller.network, caller.address], caller.mac
+                )
+
+    def test_reused_address(self) -> None:
+        """
+        An instance goes and another gets its address: between the two nobody is
+        identified, and after it only the new one, whatever leases and entries linger
+        (scenario D1).
+        """
+        world = settled()
+        world.lease(MAC)
+        self.assertEqual(world.identified(), "i-1")
+        world.know()
+        self.assertEqual(world.refusal(), (Reason.UNKNOWN, False))
+        new = Caller("red", ADDRESS, OTHER_MAC)
+        self.assertEqual(world.refusal(new)[0], Reason.FRAME_MISMATCH)
+        world.know(port_of(OTHER_MAC, "i-2"))
+        world.point(OTHER_MAC)
+        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
+        self.assertEqual(world.refusal(new)[0], Reason.FRAME_MISMATCH)
+        world.clock.advance(CONTESTED)
+        self.assertEqual(world.identified(new), "i-2")
+        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
