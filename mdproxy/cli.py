@@ -132,27 +132,10 @@ def _fetch(config: Config, arguments: Namespace) -> int:
     """
     Ask Nova.
     """
-    project = arguments.project or _project_of(config, arguments.instance)
-    if project is None:
-        return 1
     # Only this command needs all of the service's parts.
     from mdproxy.fetch import run
 
-    return run(config, arguments.instance, project, arguments.path)
-
-
-def _project_of(config: Config, instance: str) -> str | None:
-    """
-    Find the project of an instance, which Nova wants to be told.
-
-    @return: The project; C{None} where it can't be found, which is then said.
-    """
-    print(
-        f"--project is needed: Nova wants to be told the project of {instance} "
-        f"(openstack server show {instance} -c project_id)",
-        file=sys.stderr,
-    )
-    return None
+    return run(config, arguments.instance, arguments.project, arguments.path)
 
 
 def _check_config(config: Config, arguments: Namespace) -> int:

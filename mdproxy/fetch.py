@@ -20,6 +20,7 @@ from twisted.internet.task import react
 from zope.interface import implementer
 
 from mdproxy.config import Config
+from mdproxy.files import Unreadable, read_file
 from mdproxy.headers import IdentityFields, for_nova
 from mdproxy.http.client import (
     UpstreamBroken,
@@ -28,12 +29,15 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
 )
 from mdproxy.interfaces import IExchange, IUpstream
-from mdproxy.model import Request, ResponseHead
+from mdproxy.inventory.static import read_listing
+from mdproxy.model import Malformed, Request, ResponseHead
 from mdproxy.settings import printable
 from mdproxy.signing import Signer
 from mdproxy.sweep import Sweep
 from mdproxy.tap import make_upstream
 
+#: The largest inventory that is read.
+MAX_SIZE = 4 << 20
 #: How much of a refusal is read to find out what it means.
 _READ = 4096
 #: Nova's words (nova/api/metadata/handler.py), as text or as a page.
@@ -297,18 +301,58 @@ async def _run(reactor: Any, config: Config, fetch: Fetch) -> None:
         await ticking.stopService()
 
 
-def run(config: Config, instance: str, project: str, target: bytes) -> int:
+class ProjectUnknown(Exception):
+    """
+    Nobody says which project owns the instance; the text says why.
+    """
+
+
+def project_of(config: Config, instance: str) -> str:
+    """
+    Find the project of an instance in the static inventory.
+
+    @param config: The configuration.
+    @param instance: The instance's id.
+
+    @raise ProjectUnknown: If it is not there, or not only once.
+    """
+    if "static" not in config.inventories:
+        raise ProjectUnknown("there is no static inventory to look it up in")
+    path = config.static_path
+    try:
+        data, _ = read_file(path, MAX_SIZE)
+        listing = read_listing(data, "static")
+    except (Unreadable, Malformed) as error:
+        raise ProjectUnknown(f"the static inventory is of no use: {error}") from None
+    projects = {p.project_id for p in listing.ports if p.instance_id == instance}
+    if not projects:
+        raise ProjectUnknown(f"{path} does not name the instance")
+    if len(projects) > 1:
+        raise ProjectUnknown(f"{path} names several projects for the instance")
+    return projects.pop()
+
+
+def run(config: Config, instance: str, project: str | None, target: bytes) -> int:
     """
     Ask Nova, print its answer, and say what a refusal means.
 
     @param config: The configuration.
     @param instance: The instance's id.
-    @param project: The id of the project that owns it.
+    @param project: The id of the project that owns it; C{None}: look it up.
     @param target: What to ask for.
 
     @return: The exit status: 0 only for a complete answer that is no refusal.
     """
-    fetch = Fetch(instance, project, target, Signer(config.secret), sys.stdout.buffer)
+    try:
+        owner = project or project_of(config, instance)
+    except ProjectUnknown as error:
+        print(
+            f"--project is needed, because Nova wants to be told it, and {error}: "
+            f"openstack server show {instance} -c project_id",
+            file=sys.stderr,
+        )
+        return 1
+    fetch = Fetch(instance, owner, target, Signer(config.secret), sys.stdout.buffer)
     # Its status is 0 even where a signal ended the reactor before there was an answer.
     with suppress(SystemExit):
         react(_run, (config, fetch))

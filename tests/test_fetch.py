@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.utils import getProcessOutputAndValue
@@ -20,9 +21,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 from zope.interface.verify import verifyObject
 
+from mdproxy.config import load
 from mdproxy.devnova import DevNova
 from mdproxy.devnova_tree import read_instances
-from mdproxy.fetch import Fetch, ask
+from mdproxy.fetch import Fetch, ProjectUnknown, ask, project_of
 from mdproxy.http.client import (
     UpstreamBroken,
     UpstreamTimedOut,
@@ -38,6 +40,15 @@ INSTANCE = "32d0524b-314d-4594-b3a3-607e3f2354f8"
 PROJECT = "28a490a0f8b28800181ce490a74df8d2"
 SECRET = "deadbeef2eb84d8d"
 SIGNATURE = "6bcbe3885ae7efc49cef35b438efe29c95501f4a720a0c53ed000d8fcf04a605"
+
+
+def number_of(port: IListeningPort) -> int:
+    """
+    Tell the number of a TCP port.
+    """
+    address = port.getHost()
+    assert isinstance(address, IPv4Address)
+    return address.port
 
 
 class ClosedPipe(io.BytesIO):
@@ -205,6 +216,61 @@ class AskTests(SynchronousTestCase):
         self.assertEqual(self.said(), "the answer can't be written: Broken pipe\n")
 
 
+class ProjectTests(SynchronousTestCase):
+    """
+    Tests for L{project_of}.
+    """
+
+    def find(self, content: str | None, inventories: str = "static") -> str:
+        """
+        Look for the project of the instance.
+
+        @param content: What the static inventory's file says; C{None}: there is none.
+        """
+        inventory = Path(self.mktemp())
+        if content is not None:
+            inventory.write_text(content, "utf-8")
+        file = Path(self.mktemp())
+        file.touch(0o600)
+        file.write_text(
+            f"[DEFAULT]\nallow_empty_secret = true\ninventories = {inventories}\n"
+            f"[static]\npath = {inventory}\n[listener:br0]\n",
+            "utf-8",
+        )
+        return project_of(load([str(file)]), INSTANCE)
+
+    def port(self, instance: str, project: str) -> str:
+        """
+        Write one port of an instance.
+        """
+        return (
+            f"- {{network: br0, mac: 'fa:16:3e:00:00:01', instance: {instance}, "
+            f"project: {project}}}\n"
+        )
+
+    def test_the_static_inventory_knows(self) -> None:
+        """
+        The project stands beside the instance, however many ports it has.
+        """
+        ports = self.port("x", "y") + 2 * self.port(INSTANCE, PROJECT)
+        self.assertEqual(self.find(f"ports:\n{ports}"), PROJECT)
+
+    def test_nobody_knows(self) -> None:
+        """
+        Where it can't be found the reason is told.
+        """
+        twice = self.port(INSTANCE, "one") + self.port(INSTANCE, "two")
+        for content, inventories, words in (
+            (None, "libvirt", "there is no static inventory"),
+            (None, "static", "does not exist"),
+            ("]", "static", "is of no use: "),
+            (f"ports:\n{self.port('x', PROJECT)}", "static", "does not name"),
+            (f"ports:\n{twice}", "static", "names several projects"),
+        ):
+            error = self.assertRaises(ProjectUnknown, self.find, content, inventories)
+            self.assertIn(words, str(error))
+
+
 class CommandTests(TestCase):
     """
     Tests for the whole command, against a stand-in for Nova on the loopback.
@@ -221,12 +287,9 @@ class CommandTests(TestCase):
         """
         instances = read_instances(Path(__file__).parent / "lab" / "instances.yaml")
         site = Site(DevNova(instances, secret.encode()))
-        port: IListeningPort = await serverFromString(global_reactor, endpoint).listen(
-            site
-        )
+        port = await serverFromString(global_reactor, endpoint).listen(site)
         self.addCleanup(port.stopListening)
-        number: int = port.getHost().port
-        return number
+        return number_of(port)
 
     async def mdproxyctl(
         self, options: str, path: str, *more: str
@@ -270,6 +333,14 @@ class CommandTests(TestCase):
         self.assertEqual((line, err, status), (b"200 OK", "", 0))
         self.assertEqual(json.loads(body)["uuid"], INSTANCE)
 
+    async def test_the_project_is_needed(self) -> None:
+        """
+        Without a project that anybody knows nothing is sent.
+        """
+        out, err, status = await self.mdproxyctl("inventories = libvirt", "/openstack")
+        self.assertEqual((out, status), (b"", 1))
+        self.assertTrue(err.startswith("--project is needed"), err)
+
     async def test_refusals(self) -> None:
         """
         Another project, another path and another secret end with 1 and the reason.
@@ -312,11 +383,10 @@ class CommandTests(TestCase):
         """
         A Nova that does not run is a reason, and the status is 1.
         """
-        port: IListeningPort = await serverFromString(
-            global_reactor, "tcp:0:interface=127.0.0.1"
-        ).listen(Site(DevNova([], b"")))
-        number = port.getHost().port
-        await port.stopListening()
+        endpoint = serverFromString(global_reactor, "tcp:0:interface=127.0.0.1")
+        port = await endpoint.listen(Site(DevNova([], b"")))
+        number = number_of(port)
+        await maybeDeferred(port.stopListening)
         out, err, status = await self.mdproxyctl(
             f"nova_metadata_port = {number}", "/openstack", "--project", PROJECT
         )

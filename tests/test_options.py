@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.config import load
+from mdproxy.inventory.static import read_listing
 from mdproxy.options import LISTENER_OPTIONS, SECTIONS, Seconds, sample, shown
 from mdproxy.settings import parse
 
@@ -96,6 +97,22 @@ class SampleTests(SynchronousTestCase):
             path.write_text(content, "utf-8")
             configs.append(load([str(path)]))
         self.assertEqual(configs[0], configs[1])
+
+
+class InstancesTests(SynchronousTestCase):
+    """
+    Tests for C{etc/instances.yaml}.
+    """
+
+    def test_it_is_an_inventory(self) -> None:
+        """
+        The sample is read without problems, and is for the sample's listener.
+        """
+        listing = read_listing(
+            SAMPLE.with_name("instances.yaml").read_bytes(), "static"
+        )
+        self.assertEqual(listing.problems, ())
+        self.assertEqual({port.network for port in listing.ports}, {"br-tenant1"})
 
 
 class SecondsTests(SynchronousTestCase):
