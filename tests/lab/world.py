@@ -152,6 +152,14 @@ class Namespace:
         """
         _run(["ip", "-n", self.name, *argv])
 
+    def sysctl(self, name: str, value: int) -> None:
+        """
+        Set a kernel parameter of this namespace.
+
+        @param name: Its path below /proc/sys/net.
+        """
+        self.run("sh", "-c", f"echo {value} >/proc/sys/net/{name}")
+
 
 def _run(
     argv: list[str], stdin: bytes = b"", check: bool = True, timeout: float = 60.0
@@ -232,7 +240,7 @@ class World:
             self.hypervisor = self._namespace("hv")
             # Strict filtering would drop one of two overlapping networks.
             for device in ("all", "default"):
-                self.sysctl(f"net.ipv4.conf.{device}.rp_filter=2")
+                self.hypervisor.sysctl(f"ipv4/conf/{device}/rp_filter", 2)
             for network in dict.fromkeys(m.network for m in self.machines):
                 self.add_network(network)
             self.boot(self.machines)
@@ -249,14 +257,6 @@ class World:
         Take down all that was made, in reverse order.
         """
         self._cleanup.close()
-
-    def sysctl(self, setting: str) -> None:
-        """
-        Set a kernel parameter of the hypervisor's namespace.
-
-        @param setting: C{name=value}.
-        """
-        self.hypervisor.run("sysctl", "-q", "-w", setting)
 
     def add_network(self, network: str) -> None:
         """
@@ -408,7 +408,7 @@ class World:
         """
         vm = self.vms[machine.hostname] = self._namespace(machine.hostname)
         # Nobody else has its link-local address, so there is no need to wait for DAD.
-        vm.run("sysctl", "-q", "-w", "net.ipv6.conf.default.accept_dad=0")
+        vm.sysctl("ipv6/conf/default/accept_dad", 0)
         tap = self.tap(machine)
         link = ("type", "veth", "peer", "name", "eth0", "address", machine.mac)
         self.hypervisor.ip("link", "add", tap, *link, "netns", vm.name)
