@@ -8,21 +8,31 @@ together, is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import TypeVar
 
 from attrs import field, fields_dict, frozen
 
-from mdproxy.credentials import check_file, find_secret
+from mdproxy.credentials import find_secret
 from mdproxy.model import Malformed, canonical_address
+from mdproxy.nova_config import Endpoint, TlsFiles, UpstreamConfig, read_upstream
 from mdproxy.options import LISTENER
-from mdproxy.places import DEVICE, NETWORK, bare, place_of, problem_of_host
+from mdproxy.places import DEVICE, NETWORK, bare, place_of
 from mdproxy.settings import Settings, closest, printable
-from mdproxy.tls import TlsMisconfigured, client_tls
 
-_CA, _CERTIFICATE, _KEY = "auth_ca_cert", "nova_client_cert", "nova_client_priv_key"
-_TLS_FILES = (_CA, _CERTIFICATE, _KEY)
+__all__ = [
+    "Bounds",
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "HoldConfig",
+    "LeaseSourceConfig",
+    "ListenerConfig",
+    "TlsFiles",
+    "UpstreamConfig",
+    "load",
+]
 
 _WEAKER = {
     "lease": "an instance that takes another's address on its network passes for it",
@@ -64,66 +74,6 @@ class ConfigError(Exception):
         """
         self.faults = tuple(faults)
         super().__init__("\n".join(self.faults))
-
-
-@frozen
-class Endpoint:
-    """
-    Where a metadata API of Nova listens.
-
-    @ivar host: A host name, or an address without brackets.
-    @ivar port: The TCP port.
-    """
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """
-        Write it as in a URL.
-        """
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-@frozen
-class TlsFiles:
-    """
-    How to be sure of Nova, and Nova of us.
-
-    @ivar ca: Who may sign Nova's certificate; C{None}: whom the system trusts.
-    @ivar certificate: Our certificate; C{None}: none.
-    @ivar key: Its private key.
-    @ivar insecure: Whether any certificate of Nova's will do.
-    """
-
-    ca: str | None
-    certificate: str | None
-    key: str | None
-    insecure: bool
-
-
-@frozen
-class UpstreamConfig:
-    """
-    The way to Nova; times in seconds.
-
-    @ivar endpoints: In the order of preference.
-    @ivar tls: C{None} for plain HTTP.
-    @ivar max_connections: The most connections, over all endpoints.
-    @ivar max_queue: The most requests that wait for a connection.
-    @ivar connect_timeout: The longest wait for a connection.
-    @ivar first_byte_timeout: The longest wait for an answer, and for each next byte.
-    @ivar idle_timeout: How long an unused connection is kept.
-    """
-
-    endpoints: tuple[Endpoint, ...]
-    tls: TlsFiles | None
-    max_connections: int
-    max_queue: int
-    connect_timeout: float
-    first_byte_timeout: float
-    idle_timeout: float
 
 
 @frozen
@@ -261,7 +211,7 @@ def load(files: Sequence[str], dirs: Sequence[str] = ()) -> Config:
     listeners = _listeners(settings)
     config = Config(
         secret=find_secret(settings),
-        upstream=_upstream(settings),
+        upstream=read_upstream(settings),
         inventories=_inventories(settings),
         static_path=_filled(settings, "static", "path"),
         libvirt_path=_filled(settings, "libvirt", "path"),
@@ -312,112 +262,6 @@ def _built(
         guess = closest(word, kinds.now)
         settings.fault(section, option, f"there is no '{printable(word)}': {guess}")
     return False
-
-
-def _upstream(settings: Settings) -> UpstreamConfig:
-    """
-    Find the way to Nova.
-    """
-    return UpstreamConfig(
-        endpoints=_endpoints(settings),
-        tls=_tls(settings),
-        max_connections=settings.value("upstream", "max_connections"),
-        max_queue=settings.value("upstream", "max_queue"),
-        connect_timeout=settings.value("upstream", "connect_timeout"),
-        first_byte_timeout=settings.value("upstream", "first_byte_timeout"),
-        idle_timeout=settings.value("upstream", "idle_timeout"),
-    )
-
-
-def _endpoints(settings: Settings) -> tuple[Endpoint, ...]:
-    """
-    Find the endpoints of Nova.
-    """
-    option = "nova_metadata_host"
-    port: int = settings.value("DEFAULT", "nova_metadata_port")
-    endpoints: list[Endpoint] = []
-    for text in settings.value("DEFAULT", option):
-        endpoint = Endpoint(bare(text), port)
-        if endpoint in endpoints:
-            settings.fault("DEFAULT", option, f"{printable(text)} stands there twice")
-        if problem := problem_of_host(endpoint.host, text):
-            settings.fault("DEFAULT", option, f"'{printable(text)}' {problem}")
-        endpoints.append(endpoint)
-    if not endpoints and not settings.is_faulty("DEFAULT", option):
-        settings.fault("DEFAULT", option, "is empty: name a host or an address")
-    return tuple(endpoints)
-
-
-def _tls(settings: Settings) -> TlsFiles | None:
-    """
-    Find out how to be sure of Nova.
-    """
-    protocol: str = settings.value("DEFAULT", "nova_metadata_protocol")
-    insecure: bool = settings.value("DEFAULT", "nova_metadata_insecure")
-    files = {name: settings.value("DEFAULT", name) or None for name in _TLS_FILES}
-    if settings.is_faulty("DEFAULT", "nova_metadata_protocol"):
-        return None
-    if protocol == "http":
-        _refuse_tls(settings, files, insecure)
-        return None
-    if insecure:
-        settings.note(
-            "DEFAULT",
-            "nova_metadata_insecure",
-            "Nova's certificate is not checked: whoever gets between can read and "
-            "forge all metadata",
-        )
-    tls = TlsFiles(files[_CA], files[_CERTIFICATE], files[_KEY], insecure)
-    _check_tls(settings, files)
-    if not any(settings.is_faulty("DEFAULT", name) for name in _TLS_FILES):
-        _try_tls(settings, tls)
-    return tls
-
-
-def _check_tls(settings: Settings, files: Mapping[str, str | None]) -> None:
-    """
-    See whether the files are there, and together.
-    """
-    for name, path in files.items():
-        if path is not None:
-            check_file(settings, name, path, private=name == _KEY)
-    for one, other in ((_CERTIFICATE, _KEY), (_KEY, _CERTIFICATE)):
-        if files[one] is None and files[other] is not None:
-            settings.fault("DEFAULT", one, f"is empty, but {other} is set: set both")
-
-
-def _try_tls(settings: Settings, tls: TlsFiles) -> None:
-    """
-    See whether OpenSSL takes the files.
-    """
-    try:
-        client_tls("localhost", tls.ca, tls.certificate, tls.key, tls.insecure)
-    except TlsMisconfigured as error:
-        for name in _TLS_FILES:
-            path = settings.value("DEFAULT", name)
-            if path and str(error).startswith(path):
-                settings.fault("DEFAULT", name, str(error))
-                return
-        settings.fault("DEFAULT", "nova_metadata_protocol", str(error))
-
-
-def _refuse_tls(
-    settings: Settings, files: Mapping[str, str | None], insecure: bool
-) -> None:
-    """
-    Refuse files that would not be used, which somebody may rely on.
-    """
-    for name, path in files.items():
-        if path is not None:
-            settings.fault(
-                "DEFAULT",
-                name,
-                "has no meaning with nova_metadata_protocol = http: set that to "
-                "https, or take this out",
-            )
-    if insecure:
-        text = "has no meaning with nova_metadata_protocol = http"
-        settings.note("DEFAULT", "nova_metadata_insecure", text)
 
 
 def _inventories(settings: Settings) -> tuple[str, ...]:

@@ -1,0 +1,186 @@
+# -*- test-case-name: tests.test_nova_config -*-
+"""
+The part of the configuration that is about the way to Nova.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from mdproxy.credentials import check_file
+from mdproxy.places import bare, problem_of_host
+from mdproxy.settings import Settings, printable
+from mdproxy.tls import TlsMisconfigured, client_tls
+
+_CA, _CERTIFICATE, _KEY = "auth_ca_cert", "nova_client_cert", "nova_client_priv_key"
+_TLS_FILES = (_CA, _CERTIFICATE, _KEY)
+
+
+@frozen
+class Endpoint:
+    """
+    Where a metadata API of Nova listens.
+
+    @ivar host: A host name, or an address without brackets.
+    @ivar port: The TCP port.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """
+        Write it as in a URL.
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@frozen
+class TlsFiles:
+    """
+    How to be sure of Nova, and Nova of us.
+
+    @ivar ca: Who may sign Nova's certificate; C{None}: whom the system trusts.
+    @ivar certificate: Our certificate; C{None}: none.
+    @ivar key: Its private key.
+    @ivar insecure: Whether any certificate of Nova's will do.
+    """
+
+    ca: str | None
+    certificate: str | None
+    key: str | None
+    insecure: bool
+
+
+@frozen
+class UpstreamConfig:
+    """
+    The way to Nova; times in seconds.
+
+    @ivar endpoints: In the order of preference.
+    @ivar tls: C{None} for plain HTTP.
+    @ivar max_connections: The most connections, over all endpoints.
+    @ivar max_queue: The most requests that wait for a connection.
+    @ivar connect_timeout: The longest wait for a connection.
+    @ivar first_byte_timeout: The longest wait for an answer, and for each next byte.
+    @ivar idle_timeout: How long an unused connection is kept.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    tls: TlsFiles | None
+    max_connections: int
+    max_queue: int
+    connect_timeout: float
+    first_byte_timeout: float
+    idle_timeout: float
+
+
+def read_upstream(settings: Settings) -> UpstreamConfig:
+    """
+    Find the way to Nova.
+
+    @param settings: What is set; told what is wrong with it.
+    """
+    return UpstreamConfig(
+        endpoints=_endpoints(settings),
+        tls=_tls(settings),
+        max_connections=settings.value("upstream", "max_connections"),
+        max_queue=settings.value("upstream", "max_queue"),
+        connect_timeout=settings.value("upstream", "connect_timeout"),
+        first_byte_timeout=settings.value("upstream", "first_byte_timeout"),
+        idle_timeout=settings.value("upstream", "idle_timeout"),
+    )
+
+
+def _endpoints(settings: Settings) -> tuple[Endpoint, ...]:
+    """
+    Find the endpoints of Nova.
+    """
+    option = "nova_metadata_host"
+    port: int = settings.value("DEFAULT", "nova_metadata_port")
+    endpoints: list[Endpoint] = []
+    for text in settings.value("DEFAULT", option):
+        endpoint = Endpoint(bare(text), port)
+        if endpoint in endpoints:
+            settings.fault("DEFAULT", option, f"{printable(text)} stands there twice")
+        if problem := problem_of_host(endpoint.host, text):
+            settings.fault("DEFAULT", option, f"'{printable(text)}' {problem}")
+        endpoints.append(endpoint)
+    if not endpoints and not settings.is_faulty("DEFAULT", option):
+        settings.fault("DEFAULT", option, "is empty: name a host or an address")
+    return tuple(endpoints)
+
+
+def _tls(settings: Settings) -> TlsFiles | None:
+    """
+    Find out how to be sure of Nova.
+    """
+    protocol: str = settings.value("DEFAULT", "nova_metadata_protocol")
+    insecure: bool = settings.value("DEFAULT", "nova_metadata_insecure")
+    files = {name: settings.value("DEFAULT", name) or None for name in _TLS_FILES}
+    if settings.is_faulty("DEFAULT", "nova_metadata_protocol"):
+        return None
+    if protocol == "http":
+        _refuse_tls(settings, files, insecure)
+        return None
+    if insecure:
+        settings.note(
+            "DEFAULT",
+            "nova_metadata_insecure",
+            "Nova's certificate is not checked: whoever gets between can read and "
+            "forge all metadata",
+        )
+    tls = TlsFiles(files[_CA], files[_CERTIFICATE], files[_KEY], insecure)
+    _check_tls(settings, files)
+    if not any(settings.is_faulty("DEFAULT", name) for name in _TLS_FILES):
+        _try_tls(settings, tls)
+    return tls
+
+
+def _check_tls(settings: Settings, files: Mapping[str, str | None]) -> None:
+    """
+    See whether the files are there, and together.
+    """
+    for name, path in files.items():
+        if path is not None:
+            check_file(settings, name, path, private=name == _KEY)
+    for one, other in ((_CERTIFICATE, _KEY), (_KEY, _CERTIFICATE)):
+        if files[one] is None and files[other] is not None:
+            settings.fault("DEFAULT", one, f"is empty, but {other} is set: set both")
+
+
+def _try_tls(settings: Settings, tls: TlsFiles) -> None:
+    """
+    See whether OpenSSL takes the files.
+    """
+    try:
+        client_tls("localhost", tls.ca, tls.certificate, tls.key, tls.insecure)
+    except TlsMisconfigured as error:
+        for name in _TLS_FILES:
+            path = settings.value("DEFAULT", name)
+            if path and str(error).startswith(path):
+                settings.fault("DEFAULT", name, str(error))
+                return
+        settings.fault("DEFAULT", "nova_metadata_protocol", str(error))
+
+
+def _refuse_tls(
+    settings: Settings, files: Mapping[str, str | None], insecure: bool
+) -> None:
+    """
+    Refuse files that would not be used, which somebody may rely on.
+    """
+    for name, path in files.items():
+        if path is not None:
+            settings.fault(
+                "DEFAULT",
+                name,
+                "has no meaning with nova_metadata_protocol = http: set that to "
+                "https, or take this out",
+            )
+    if insecure:
+        text = "has no meaning with nova_metadata_protocol = http"
+        settings.note("DEFAULT", "nova_metadata_insecure", text)
