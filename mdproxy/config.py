@@ -295,10 +295,9 @@ def _listeners(settings: Settings) -> tuple[ListenerConfig, ...]:
                 settings.fault(section, "", problem)
         listeners.append(listener)
     if not settings.listeners:
-        where = ", ".join(settings.files) or "the configuration"
         settings.faults.append(
-            f"{where}: there is no [{LISTENER}NAME]: nobody could ask; add one for "
-            "each network"
+            f"{settings.where}: there is no [{LISTENER}NAME]: nobody could ask; add "
+            "one for each network"
         )
     return tuple(listeners)
 

@@ -372,7 +372,14 @@ class Settings:
         header = self._set.get((section, ""))
         if header is not None:
             return f"{header.place} {option}".rstrip()
-        return f"{', '.join(self.files)}: [{section}] {option}".rstrip()
+        return f"{self.where}: [{section}] {option}".rstrip()
+
+    @property
+    def where(self) -> str:
+        """
+        Name all the files.
+        """
+        return ", ".join(self.files) or "the configuration"
 
     def file_of(self, section: str, option: str) -> str | None:
         """

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.config import (
@@ -23,9 +25,16 @@ from mdproxy.config import (
     UpstreamConfig,
     load,
 )
+from mdproxy.options import LISTENER_OPTIONS, SECTIONS
 
 NEUTRON = Path(__file__).parent / "data" / "metadata_agent.ini"
 SECRET = "metadata_proxy_shared_secret = s3cret\n"
+
+#: Every option there is.
+NAMES = sorted(
+    {option.name for options in SECTIONS.values() for option in options}
+    | {option.name for option in LISTENER_OPTIONS}
+)
 
 #: What L{ConfigCase.load} makes of nothing but the secret and one listener.
 PLAIN = Config(
@@ -213,6 +222,8 @@ class LoadTests(ConfigCase):
         """
         error = self.assertRaises(ConfigError, load, [])
         self.assertEqual(len(error.faults), 2)
+        for fault in error.faults:
+            self.assertTrue(fault.startswith("the configuration: "), fault)
         self.assertIn("there is no [listener:NAME]", error.faults[0])
 
     def test_neutrons_file_is_accepted(self) -> None:
@@ -233,6 +244,36 @@ class LoadTests(ConfigCase):
         self.assertEqual(config.upstream.endpoints, (Endpoint("controller", 8775),))
         [note] = config.notes
         self.assertIn("without a meaning here: metadata_workers, debug", note)
+
+    @given(
+        st.lists(
+            st.one_of(
+                st.sampled_from([f"[{section}]" for section in SECTIONS]),
+                st.sampled_from(["[listener:a]", "[listener:", "[Listener:a/b]"]),
+                st.builds("{} = {}".format, st.sampled_from(NAMES), st.text()),
+                st.builds(
+                    "{} = {}".format,
+                    st.sampled_from(NAMES),
+                    st.sampled_from(
+                        ["1", "$path", "$$", "a,b", "http", "tcp:1", "x:y@z", "%s"]
+                    ),
+                ),
+                st.text(),
+            )
+        )
+    )
+    def test_anything_is_read_or_refused(self, lines: list[str]) -> None:
+        """
+        Whatever stands in a file: there is a configuration, or there are faults.
+        """
+        path = self.file("")
+        Path(path).write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+        try:
+            config = load([path])
+        except ConfigError as error:
+            self.assertNotEqual(error.faults, ())
+        else:
+            self.assertIsInstance(config, Config)
 
     def test_no_reactor_is_chosen(self) -> None:
         """
