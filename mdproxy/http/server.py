@@ -206,6 +206,10 @@ class Channel(Protocol):
     @ivar _taking: Whether answers are being given in a loop.
     @ivar _reading: What is being read, and so has a deadline.
     @ivar _head: The response's head, as long as it waits to go out with the body.
+    @ivar _chunked: Whether the response goes out in chunks.
+    @ivar _bodiless: Whether the response has no body, whatever the answerer writes.
+    @ivar _paused: Whether nothing is read, because too many requests wait.
+    @ivar _blocked: Whether the client has yet to read what was written.
     """
 
     transport: Any
@@ -234,7 +238,9 @@ class Channel(Protocol):
         self._reading: str | None = None
         self._head: bytes | None = None
         self._chunked = False
+        self._bodiless = False
         self._paused = False
+        self._blocked = False
 
     def connectionMade(self) -> None:
         """
@@ -303,10 +309,10 @@ class Channel(Protocol):
         self._waiting.extend(self._reader.feed(data))
         if self._waiting and isinstance(self._waiting[-1], BadRequest):
             self._deaf = True
+        self._take_turn()
         if len(self._waiting) > self._front.bounds.pipeline:
             self.transport.pauseProducing()
             self._paused = True
-        self._take_turn()
         if self._request is None and not self._closing:
             self._bound_reading()
 
@@ -314,7 +320,7 @@ class Channel(Protocol):
         """
         Provide C{Timed.timed_out}.
         """
-        if self._leaving or self._request is not None:
+        if self._leaving or self._blocked or self._request is not None:
             self.abort()
         elif self._reader.mid_request:
             self._refuse(BadRequest(408, "request not complete in time"))
@@ -325,6 +331,7 @@ class Channel(Protocol):
         """
         The client reads slowly (the transport calls this).
         """
+        self._blocked = True
         self.deadline = self._front.clock.seconds() + self._front.bounds.write
         if self._answering is not None:
             self._answering.pause()
@@ -333,10 +340,15 @@ class Channel(Protocol):
         """
         The client has read what we sent (the transport calls this).
         """
-        if self._request is not None:
-            self.deadline = NEVER
+        self._blocked = False
+        self.deadline = NEVER
         if self._answering is not None:
             self._answering.resume()
+        elif self._request is None and not self._closing:
+            self._reading = None
+            self._take_turn()
+            if self._request is None and not self._closing:
+                self._bound_reading()
 
     def stopProducing(self) -> None:
         """
@@ -357,6 +369,7 @@ class Channel(Protocol):
         for name, value in fields:
             lines += (name, b": ", value, b"\r\n")
         bodiless = request.method == b"HEAD" or status in (204, 304)
+        self._bodiless = bodiless
         self._chunked = length is None and not bodiless and not request.http_1_0
         if length is not None and status != 204:
             lines.append(b"Content-Length: %d\r\n" % length)
@@ -375,6 +388,8 @@ class Channel(Protocol):
         """
         Provide C{Reply.write}.
         """
+        if self._bodiless:
+            return
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         head, self._head = self._head, None
@@ -420,16 +435,29 @@ class Channel(Protocol):
             # An answer that came at once: the loop below goes on by itself.
             return
         self._taking = True
-        while self._waiting and self._request is None and not self._closing:
+        while self._may_take_turn():
             waiting = self._waiting.popleft()
             if isinstance(waiting, BadRequest):
                 self._refuse(waiting)
             else:
                 self._answer(waiting)
         self._taking = False
-        if self._paused and len(self._waiting) <= self._front.bounds.pipeline // 2:
-            self._paused = False
-            self.transport.resumeProducing()
+        if len(self._waiting) <= self._front.bounds.pipeline // 2:
+            self._read_on()
+
+    def _may_take_turn(self) -> bool:
+        """
+        Tell whether to answer what waits first.
+
+        A client that doesn't read its answers gets no more of them: each would wait in
+        memory.
+        """
+        return (
+            bool(self._waiting)
+            and self._request is None
+            and not self._closing
+            and not self._blocked
+        )
 
     def _answer(self, request: Request) -> None:
         """
@@ -466,7 +494,11 @@ class Channel(Protocol):
     def _bound_reading(self) -> None:
         """
         Bound what is being read; further bytes of it do not move the deadline.
+
+        While the client has to read first, that is what is bounded.
         """
+        if self._blocked:
+            return
         bounds = self._front.bounds
         if self._reader.mid_body:
             reading, seconds = "body", bounds.body
@@ -489,8 +521,17 @@ class Channel(Protocol):
             return
         self._leaving = True
         self.deadline = self._front.clock.seconds() + self._front.bounds.write
+        self._read_on()
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
+
+    def _read_on(self) -> None:
+        """
+        Read again, if too many requests were waiting.
+        """
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
 
     def _throw_away(self, size: int) -> None:
         """
