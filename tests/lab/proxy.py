@@ -78,12 +78,14 @@ class Proxy:
     @ivar known: The VMs whose ports the inventory knows from the start.
     @ivar options: Sections of the configuration on top of the usual.
     @ivar networks: The networks it listens on.
+    @ivar wrapper: A command that starts it, with its arguments.
     """
 
     world: World
     known: Iterable[Machine]
     options: Sections = field(factory=dict)
     networks: tuple[str, ...] = ("br-tenant1", "br-tenant2")
+    wrapper: tuple[str, ...] = ()
     running: Running = field(init=False)
 
     @property
@@ -110,7 +112,7 @@ class Proxy:
         twistd = str(Path(sys.executable).with_name("twistd"))
         arguments = ("-n", "--pidfile=", "mdproxy", "--config-file", str(self.config))
         self.running = self.world.start(
-            self.world.hypervisor, "mdproxy", twistd, *arguments
+            self.world.hypervisor, "mdproxy", *self.wrapper, twistd, *arguments
         )
         wait_for(f"proxy ({self.config})", self._is_up, 30)
 
