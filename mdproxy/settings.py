@@ -67,8 +67,8 @@ class Setting:
         """
         Name the place for the operator.
         """
-        section = printable(self.section)
-        return f"{self.file} line {self.line}: [{section}] {self.option}".rstrip()
+        name = f"[{printable(self.section)}] {printable(self.option)}".rstrip()
+        return f"{self.file} line {self.line}: {name}"
 
 
 def printable(text: str, most: int = 64) -> str:
@@ -149,7 +149,7 @@ class _Parser:
             value = line[cut + 1 :].strip()
             if value and value[0] == value[-1] and value[0] in "\"'":
                 value = value[1:-1]
-            self._open = (number, printable(option), [value])
+            self._open = (number, option, [value])
 
     def _fault(self, number: int, text: str) -> None:
         """
@@ -421,7 +421,7 @@ class Settings:
             section = _canonical(setting.section)
             key = (section, setting.option)
             if _is_neutrons(section, setting.option):
-                passed.setdefault(setting.section, []).append(setting.option)
+                passed.setdefault(setting.section, []).append(printable(setting.option))
             elif setting.option:
                 self._take_option(section, setting)
                 if key in seen:
@@ -431,9 +431,8 @@ class Settings:
                 self._take_header(section, setting)
         for name, options in passed.items():
             if names := ", ".join(dict.fromkeys(filter(None, options))):
-                self.notes.append(
-                    f"{file}: [{name}] Neutron's, without a meaning here: {names}"
-                )
+                where = f"{file}: [{printable(name)}]"
+                self.notes.append(f"{where} Neutron's, without a meaning here: {names}")
 
     def _take_header(self, section: str, setting: Setting) -> None:
         """
