@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from attrs import define, field
 from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 #: Deadlines are kept to within so many seconds.
 PERIOD: Final = 0.25
@@ -46,6 +47,7 @@ class Sweep:
 
     _clock: IReactorTime
     _members: set[Timed] = field(factory=set, init=False)
+    _log: Logger = field(factory=Logger, init=False)
 
     def add(self, member: Timed) -> None:
         """
@@ -65,8 +67,22 @@ class Sweep:
         """
         now = self._clock.seconds()
         for member in [m for m in self._members if m.deadline <= now]:
-            member.deadline = NEVER
+            # One that was told before it may have ended it, or given it time.
+            if member.deadline <= now and member in self._members:
+                member.deadline = NEVER
+                self._tell(member)
+
+    def _tell(self, member: Timed) -> None:
+        """
+        Tell a member; its fault must not cost the others their deadlines.
+        """
+        try:
             member.timed_out()
+        except Exception:
+            # By its kind: a member may hold what no log may.
+            self._log.failure(
+                "{kind} failed when it timed out", kind=type(member).__name__
+            )
 
     def service(self) -> TimerService:
         """
