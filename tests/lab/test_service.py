@@ -65,4 +65,5 @@ class ServiceTests(LabTestCase):
         self.start_confined(capabilities("mdproxy.service"))
         machine = self.machine("red-one")
         answer = self.guest("red-one").ask("/openstack/latest/meta_data.json")
+        self.assertEqual(answer.status, 200)
         self.assertEqual(answer.json()["uuid"], machine.instance)
