@@ -220,7 +220,8 @@ def _first_line(error: yaml.YAMLError) -> str:
     """
     mark = getattr(error, "problem_mark", None)
     where = "" if mark is None else f"line {mark.line + 1}: "
-    return f"{where}{getattr(error, 'problem', None) or 'it is no YAML'}"
+    what = getattr(error, "problem", None) or getattr(error, "reason", None)
+    return f"{where}{what or 'it is no YAML'}"
 
 
 @implementer(IInventory)
