@@ -171,16 +171,17 @@ def _refuse_tls(
     settings: Settings, files: Mapping[str, str | None], insecure: bool
 ) -> None:
     """
-    Refuse files that would not be used, which somebody may rely on.
+    Refuse a certificate of ours that would not be shown: somebody may rely on it.
+
+    What only says whom to trust is noted: deployment tools write auth_ca_cert into
+    every service's file, whether it speaks TLS or not.
     """
-    for name, path in files.items():
-        if path is not None:
-            settings.fault(
-                "DEFAULT",
-                name,
-                "has no meaning with nova_metadata_protocol = http: set that to "
-                "https, or take this out",
-            )
+    text = "has no meaning with nova_metadata_protocol = http"
+    for name in (_CERTIFICATE, _KEY):
+        if files[name] is not None:
+            advice = "set that to https, or take this out"
+            settings.fault("DEFAULT", name, f"{text}: {advice}")
+    if files[_CA] is not None:
+        settings.note("DEFAULT", _CA, text)
     if insecure:
-        text = "has no meaning with nova_metadata_protocol = http"
         settings.note("DEFAULT", "nova_metadata_insecure", text)

@@ -144,12 +144,21 @@ class TlsTests(ConfigCase):
 
     def test_files_without_tls_are_faults(self) -> None:
         """
-        Files that plain HTTP would not use are faults: somebody may rely on them.
+        A certificate that plain HTTP would not show is a fault: somebody may rely on it.
         """
         faults = self.faults(self.ca + self.certificate + self.key)
-        self.assertEqual(len(faults), 3)
+        self.assertEqual(len(faults), 2)
         for fault in faults:
             self.assertIn("has no meaning with nova_metadata_protocol = http", fault)
+
+    def test_trust_without_tls_is_noted(self) -> None:
+        """
+        A Neutron file that names a CA and speaks plain HTTP is accepted as it is.
+        """
+        config = self.load(self.ca)
+        self.assertIsNone(config.upstream.tls)
+        [note] = config.notes
+        self.assertIn("auth_ca_cert: has no meaning", note)
 
     def test_insecure_without_tls_is_noted(self) -> None:
         """
