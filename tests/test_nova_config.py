@@ -144,7 +144,7 @@ class TlsTests(ConfigCase):
 
     def test_files_without_tls_are_faults(self) -> None:
         """
-        A certificate that plain HTTP would not show is a fault: somebody may rely on it.
+        A certificate that plain HTTP would not show is a fault: it may be relied on.
         """
         faults = self.faults(self.ca + self.certificate + self.key)
         self.assertEqual(len(faults), 2)
