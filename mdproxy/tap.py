@@ -225,7 +225,7 @@ def make_sources(config: Config, reactor: Any) -> Sources:
             reactor, reactor, books.ports, config.static_path
         ),
         "libvirt": lambda: LibvirtInventory(
-            reactor, reactor, books.ports, config.libvirt_path, networks
+            reactor, reactor, books.ports, networks, config.libvirt_path
         ),
     }
     leases: list[tuple[str, ISource]] = [
