@@ -4,13 +4,16 @@ The systemd unit leaves the service what it needs, and no more than that.
 
 from __future__ import annotations
 
+import os
 from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
 
 from tests.lab.case import LabTestCase
 from tests.lab.proxy import Proxy
 
-ETC = Path(__file__).parent.parent.parent / "etc"
+TESTS = Path(__file__).parent.parent
+DATA, ETC = TESTS / "data", TESTS.parent / "etc"
 #: The numbers of the capabilities that a unit of ours may name (capability.h).
 NUMBERS = {"CAP_DAC_READ_SEARCH": 2, "CAP_NET_BIND_SERVICE": 10}
 
@@ -38,18 +41,19 @@ class ServiceTests(LabTestCase):
 
     booted = ("red-one",)
 
-    def start_confined(self, names: list[str]) -> Proxy:
+    def start_confined(self, names: list[str], **details: Any) -> Proxy:
         """
         Start the proxy in front of the stand-in for Nova with few capabilities.
 
         @param names: Those that it keeps.
+        @param details: Of the proxy.
 
         @return: The running proxy.
         """
         kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names)
         bounds = ("--bounding-set", f"-all,{kept}", "--no-new-privs")
         proxy = self.start_devnova(
-            networks=("br-tenant1",), wrapper=("setpriv", *bounds)
+            networks=("br-tenant1",), wrapper=("setpriv", *bounds), **details
         )
         status = Path(f"/proc/{proxy.running.process.pid}/status").read_text()
         [held] = [line for line in status.splitlines() if line.startswith("CapEff:")]
@@ -63,7 +67,49 @@ class ServiceTests(LabTestCase):
         the unit gives.
         """
         self.start_confined(capabilities("mdproxy.service"))
+        self.check_served()
+
+    def test_the_drop_in_is_enough(self) -> None:
+        """
+        With the drop-in the service reads what libvirt lets nobody else read.
+        """
+        domains = self.world.directory / "qemu"
+        domains.mkdir()
+        self.write_domain(domains / "instance-0000002a.xml")
+        self.start_confined(
+            capabilities("mdproxy.service", "mdproxy.service.d/libvirt.conf"),
+            known=(),
+            options={
+                "DEFAULT": {"inventories": "libvirt"},
+                "libvirt": {"path": domains},
+            },
+        )
+        self.check_served()
+
+    def write_domain(self, path: Path) -> None:
+        """
+        Write the VM's state as libvirt does, for its own user only.  The lab's proxy
+        runs as root, so another user stands in for libvirt's.
+
+        @param path: Where to.
+        """
         machine = self.machine("red-one")
+        xml = (DATA / "libvirt" / f"run-libvirt-qemu--{path.name}").read_text()
+        for theirs, ours in (
+            ("fa:16:3e:99:00:01", machine.mac),
+            ("192.168.122.50", machine.ipv4),
+            ("virbr0", machine.network),
+        ):
+            self.assertIn(theirs, xml)
+            xml = xml.replace(theirs, ours)
+        path.write_text(xml)
+        path.chmod(0o600)
+        os.chown(path, 65534, 65534)
+
+    def check_served(self) -> None:
+        """
+        Check that the VM gets its own data.
+        """
         answer = self.guest("red-one").ask("/openstack/latest/meta_data.json")
         self.assertEqual(answer.status, 200)
-        self.assertEqual(answer.json()["uuid"], machine.instance)
+        self.assertEqual(answer.json()["uuid"], self.machine("red-one").instance)
