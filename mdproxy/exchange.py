@@ -64,6 +64,19 @@ class SecretRefused(Exception):
     """
 
 
+@define
+class _Answer:
+    """
+    An answer of Nova that is not relayed yet.
+
+    @ivar head: Its head.
+    @ivar body: As much of its body as has come.
+    """
+
+    head: ResponseHead
+    body: bytearray = field(factory=bytearray, init=False, repr=False)
+
+
 @implementer(IExchange)
 @define(eq=False)
 class Exchange:
@@ -82,14 +95,15 @@ class Exchange:
     @ivar _sent: Whether Nova has been asked and has not answered in full.
     @ivar _relaying: Whether the answer has begun to flow.
     @ivar _over: Whether nothing more happens.
-    @ivar _kept: An answer that may not be the last.
+    @ivar _coming: An answer that comes and may not be the last.
+    @ivar _kept: The latest whole answer, if it may not be the last.
     @ivar _tries: How often Nova was asked.
     """
 
     request: Request
     _caller: Caller
-    _reply: Reply
-    _proxy: ReverseProxyResource
+    _reply: Reply = field(repr=False)
+    _proxy: ReverseProxyResource = field(repr=False)
     _until: float
     wire: bytes = field(default=b"", init=False, repr=False)
     _identity: Identity | None = field(default=None, init=False)
@@ -98,8 +112,8 @@ class Exchange:
     _sent: bool = field(default=False, init=False)
     _relaying: bool = field(default=False, init=False)
     _over: bool = field(default=False, init=False)
-    _kept: ResponseHead | None = field(default=None, init=False)
-    _kept_body: bytearray = field(factory=bytearray, init=False, repr=False)
+    _coming: _Answer | None = field(default=None, init=False)
+    _kept: _Answer | None = field(default=None, init=False)
     _tries: int = field(default=0, init=False)
 
     def identify(self) -> None:
@@ -139,6 +153,9 @@ class Exchange:
         """
         Learn that answers to this caller would go to somebody else from now on.
         """
+        if self._over:
+            # Looking at the neighbour entry brought the news that told us already.
+            return
         self._proxy.count("path-lost")
         self._proxy.tell_path_lost(self._caller)
         self._leave()
@@ -156,7 +173,7 @@ class Exchange:
             # _validate_shared_secret); the instance did nothing wrong.
             self._fail(SecretRefused())
         elif self._may_pass(head.status) and self._next_pause() is not None:
-            self._kept = head
+            self._coming = _Answer(head)
         else:
             if head.status < 400:
                 self._proxy.note_served(self._identity.port)
@@ -166,20 +183,22 @@ class Exchange:
         """
         Provide L{IExchange.body}.
         """
-        if self._kept is None:
+        if self._coming is None:
             self._reply.write(data)
             return
-        self._kept_body += data
-        if len(self._kept_body) > _KEPT:
+        self._coming.body += data
+        if len(self._coming.body) > _KEPT:
             # Too much to keep: then this is the answer.
-            self._relay_kept()
+            coming, self._coming = self._coming, None
+            self._relay_answer(coming)
 
     def done(self) -> None:
         """
         Provide L{IExchange.done}.
         """
         self._arrive()
-        if self._kept is not None:
+        if self._coming is not None:
+            self._kept, self._coming = self._coming, None
             self._ask_again(None)
         else:
             self._end()
@@ -190,6 +209,8 @@ class Exchange:
         """
         assert isinstance(error, UpstreamError)
         self._arrive()
+        # What came of an answer that broke off is none.
+        self._coming = None
         if self._relaying:
             self._proxy.count("cut-off")
             self._leave()
@@ -243,6 +264,9 @@ class Exchange:
         Ask Nova.
         """
         self._stop_waiting()
+        if self._identity is not None and self._identity.port != identity.port:
+            # What was kept is another's answer.
+            self._kept = None
         self._identity = identity
         self._tries += 1
         self.wire = for_nova(self.request, self._proxy.fields_of(identity))
@@ -294,8 +318,8 @@ class Exchange:
             self._timer = self._proxy.clock.callLater(pause, self._try_again)
             self._proxy.await_recovery(self)
         elif self._kept is not None:
-            self._relay_kept()
-            self._end()
+            if self._relay_answer(self._kept):
+                self._end()
         else:
             assert error is not None
             self._fail(error)
@@ -312,8 +336,6 @@ class Exchange:
         Begin anew, with the identity as it is now.
         """
         self._proxy.stop_awaiting(self)
-        self._kept = None
-        self._kept_body.clear()
         self.identify()
 
     def _relay(self, head: ResponseHead) -> None:
@@ -324,16 +346,20 @@ class Exchange:
         self._proxy.count(f"status-{head.status}")
         self._reply.begin(head.status, head.phrase, for_instance(head), head.length)
 
-    def _relay_kept(self) -> None:
+    def _relay_answer(self, answer: _Answer) -> bool:
         """
-        Answer with the answer that was kept.
+        Answer with what was kept back, if it still goes to whom it was asked for.
+
+        @return: Whether it does.
         """
-        head, self._kept = self._kept, None
-        assert head is not None
-        self._relay(head)
-        if self._kept_body:
-            self._reply.write(bytes(self._kept_body))
-            self._kept_body.clear()
+        assert self._identity is not None
+        if not self._proxy.lookup.still_holds(self._identity):
+            self.path_lost()
+            return False
+        self._relay(answer.head)
+        if answer.body:
+            self._reply.write(bytes(answer.body))
+        return True
 
     def _end(self) -> None:
         """

@@ -255,8 +255,8 @@ class Request:
 
     method: bytes
     target: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
     keep_alive: bool = True
     http_1_0: bool = False
 

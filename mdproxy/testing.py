@@ -40,7 +40,7 @@ class FakeUpstream:
     @ivar down: Fails every exchange at once, as long as it is set.
     """
 
-    asked: list[tuple[IExchange, bytes]] = field(factory=list)
+    asked: list[tuple[IExchange, bytes]] = field(factory=list, repr=False)
     in_flight: list[IExchange] = field(factory=list)
     cancelled: list[IExchange] = field(factory=list)
     paused: list[IExchange] = field(factory=list)

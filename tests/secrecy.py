@@ -38,15 +38,15 @@ class SecrecyTestCase(SynchronousTestCase):
     """
 
     events: list[Any]
-    _observer: Any
+    _hear: Any
 
     def setUp(self) -> None:
         """
         Listen to all logs.
         """
         self.events = []
-        self._observer = self.events.append
-        globalLogPublisher.addObserver(self._observer)
+        self._hear = self.events.append
+        globalLogPublisher.addObserver(self._hear)
         self.addCleanup(self._judge)
 
     def logged(self) -> list[tuple[str, str]]:
@@ -63,7 +63,7 @@ class SecrecyTestCase(SynchronousTestCase):
         """
         Read all that was logged, the fields that are not in the line included.
         """
-        globalLogPublisher.removeObserver(self._observer)
+        globalLogPublisher.removeObserver(self._hear)
         for event in self.events:
             text = f"{formatEvent(event)} {event!r}"
             if "log_failure" in event:
