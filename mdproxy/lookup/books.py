@@ -9,6 +9,7 @@ says more than its sources do: what a record says now replaces what it said befo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from attrs import define, field
@@ -78,10 +79,9 @@ class PortBook(_Observed):
             self._unlist(port)
         for port in new:
             self._list(port)
-        differing = [
-            *(p for p in old if p not in new),
-            *(p for p in new if p not in old),
-        ]
+        # Counted, because a port that is listed twice is not like one listed once.
+        before, after = Counter(old), Counter(new)
+        differing = {*(before - after), *(after - before)}
         self._changed({port.network for port in differing})
 
     def records(self, inventory: str) -> list[str]:
@@ -209,13 +209,11 @@ class _Entry:
     @ivar mac: Where answers would go now; C{None} where the kernel forgot it.
     @ivar last: The latest MAC that it had.
     @ivar flipped: When it last changed from one MAC to another; C{None}: never.
-    @ivar gone: When the kernel forgot it.
     """
 
     mac: str | None
     last: str
     flipped: float | None = None
-    gone: float = 0.0
 
 
 def key_of(neighbour: Neighbour) -> tuple[str, str]:
@@ -233,13 +231,16 @@ class NeighbourBook(_Observed):
     Somebody who steals an address for the length of a handshake must change the entry
     and change it back; the time of the last change tells.  So entries that were
     forgotten are remembered for L{MEMORY} seconds.
+
+    @ivar _entries: What is known, by network and address.
+    @ivar _gone: Which of them the kernel forgot and when, the longest ago first.
     """
 
     #: For how many seconds a forgotten entry's MAC is remembered.
     MEMORY = 30.0
 
     _entries: dict[tuple[str, str], _Entry] = field(factory=dict, init=False)
-    _gone: int = field(default=0, init=False)
+    _gone: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _flip_observers: list[Callable[[str, str], None]] = field(factory=list, init=False)
 
     def observe_flips(self, observer: Callable[[str, str], None]) -> None:
@@ -271,8 +272,7 @@ class NeighbourBook(_Observed):
         """
         Enter another MAC, or one for an entry that was forgotten.
         """
-        if entry.mac is None:
-            self._gone -= 1
+        self._gone.pop(key_of(neighbour), None)
         flipped = entry.last != neighbour.mac
         entry.mac = entry.last = neighbour.mac
         if flipped:
@@ -286,14 +286,13 @@ class NeighbourBook(_Observed):
 
         @param now: Seconds, monotonic.
         """
-        entry = self._entries.get((network, address))
+        key = (network, address)
+        entry = self._entries.get(key)
         if entry is None or entry.mac is None:
             return
         entry.mac = None
-        entry.gone = now
-        self._gone += 1
-        if self._gone > 64 and self._gone * 2 > len(self._entries):
-            self._prune(now)
+        self._gone[key] = now
+        self._prune(now)
         self._changed((network,))
 
     def mac_of(self, network: str, address: str) -> str | None:
@@ -328,17 +327,15 @@ class NeighbourBook(_Observed):
         """
         Count the valid entries.
         """
-        return len(self._entries) - self._gone
+        return len(self._entries) - len(self._gone)
 
     def _prune(self, now: float) -> None:
         """
-        Drop what was forgotten long ago.
+        Drop what was forgotten long ago.  It ends at the latest at what has just gone.
         """
-        old = [
-            key
-            for key, entry in self._entries.items()
-            if entry.mac is None and now - entry.gone > self.MEMORY
-        ]
-        for key in old:
+        while True:
+            key = next(iter(self._gone))
+            if now - self._gone[key] <= self.MEMORY:
+                return
+            del self._gone[key]
             del self._entries[key]
-        self._gone -= len(old)
