@@ -47,13 +47,10 @@ class Attacker:
 
         @return: What L{tests.lab.attacks} reports.
         """
-        router = self.world.hypervisor.run(
-            "cat", f"/sys/class/net/{self.victim.network}/address"
-        )
         order = {
             "own_mac": self.rogue.mac,
             "victim_mac": self.victim.mac,
-            "router_mac": router.stdout.decode().strip(),
+            "router_mac": self.world.mac_of(self.victim.network),
             "victim": self.victim.ipv4,
             "gateway": GATEWAY,
             "server": METADATA_ADDRESS,

@@ -295,6 +295,13 @@ class World:
         """
         return f"tap{machine.mac.replace(':', '')[-11:]}"
 
+    def mac_of(self, network: str) -> str:
+        """
+        Look up the MAC address of a bridge.
+        """
+        path = f"/sys/class/net/{network}/address"
+        return self.hypervisor.run("cat", path).stdout.decode().strip()
+
     def boot(self, machines: Iterable[Machine]) -> None:
         """
         Plug VMs into their bridges and let each of them get its lease.
