@@ -2,6 +2,8 @@
 """
 The inventory in a file that the operator writes.
 
+It looks like this::
+
     ports:
     - network: br-tenant1
       mac: fa:16:3e:00:00:01

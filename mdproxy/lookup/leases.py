@@ -168,11 +168,9 @@ class LeaseTable:
         # What stands behind the last line end is no line yet.
         lines.pop()
         parsed = {line: self._read(line) for line in lines}
-        # A torn file must not make all the other lines be read anew.
-        was_torn = len(parsed) * 2 < len(self._parsed)
-        if was_torn and len(self._parsed) < 2 * len(self.records) + 1000:
-            self._parsed.update(parsed)
-        else:
+        # A torn file must not make all its other lines be read anew.
+        self._parsed.update(parsed)
+        if len(self._parsed) > 2 * max(len(parsed), len(self.records)) + 1000:
             self._parsed = parsed
         self.refused = sum(isinstance(read, Malformed) for read in parsed.values())
         return {r.address: r for r in parsed.values() if isinstance(r, Record)}
