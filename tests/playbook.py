@@ -1,9 +1,10 @@
 """
-A conversation with a channel: bytes in, bytes out, time goes by.
+Conversations with a channel or with Nova: bytes in, bytes out, time goes by.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -20,8 +21,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mdproxy.http.server import Channel, ChannelBounds, Fields, Front, Reply
+from mdproxy.interfaces import IExchange
 from mdproxy.limits import Shares
-from mdproxy.model import Caller, Request
+from mdproxy.model import Caller, Request, ResponseHead
 from mdproxy.sweep import PERIOD, Sweep
 
 CALLER = Caller("net", "10.0.0.5", "fa:16:3e:00:00:05")
@@ -357,3 +359,79 @@ class Playbook:
             self.sweep.tick()
             for wire in self.wires:
                 wire.settle()
+
+
+@implementer(IExchange)
+@define(eq=False)
+class Ask:
+    """
+    A request on its way to Nova, and all that it was told.
+
+    @ivar request: What is asked.
+    @ivar wire: The signed head.
+    @ivar told: What it was told, in order: heads, pieces of the body, then C{"done"}
+        or the error.
+    @ivar sent: Whether it may have reached Nova, where it failed.
+    @ivar then: Is called with each thing that it is told.
+    """
+
+    request: Request = field(factory=lambda: Request(b"GET", b"/", ()))
+    wire: bytes = b"GET / HTTP/1.1\r\nX-Instance-ID-Signature: 5ec2e7\r\n"
+    told: list[ResponseHead | bytes | str | Exception] = field(factory=list)
+    sent: bool | None = None
+    then: Callable[[object], object] = field(default=lambda _told: None)
+
+    def head(self, head: ResponseHead) -> None:
+        """
+        Provide L{IExchange.head}.
+        """
+        self._note(head)
+
+    def body(self, data: bytes) -> None:
+        """
+        Provide L{IExchange.body}.
+        """
+        assert data
+        self._note(data)
+
+    def done(self) -> None:
+        """
+        Provide L{IExchange.done}.
+        """
+        self._note("done")
+
+    def failed(self, error: Exception, sent: bool) -> None:
+        """
+        Provide L{IExchange.failed}.
+        """
+        self.sent = sent
+        self._note(error)
+
+    @property
+    def summary(self) -> list[object]:
+        """
+        Shorten what it was told: statuses, bodies, C{"done"} or the kind of error.
+        """
+        return [
+            told.status
+            if isinstance(told, ResponseHead)
+            else type(told)
+            if isinstance(told, Exception)
+            else told
+            for told in self.told
+        ]
+
+    def _note(self, told: ResponseHead | bytes | str | Exception) -> None:
+        """
+        Note what it was told; nothing may come after the end.
+        """
+        assert not self.told or isinstance(self.told[-1], ResponseHead | bytes)
+        self.told.append(told)
+        self.then(told)
+
+
+def ask(method: bytes = b"GET", body: bytes | None = None) -> Ask:
+    """
+    Make a request with a method.
+    """
+    return Ask(Request(method, b"/", (), body))

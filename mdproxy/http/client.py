@@ -8,6 +8,7 @@ the handshake and the check of Nova's name: nothing is written before.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from typing import Protocol as Shape
 
@@ -138,6 +139,7 @@ class NovaConnection(Protocol):
         self.deadline = clock.seconds() + patience.connect
         self._reader: ResponseReader | None = None
         self._headed = False
+        self._paused = False
         self._usable = False
         self._gone = False
         self._refusal: CertificateRefused | None = None
@@ -190,6 +192,7 @@ class NovaConnection(Protocol):
         """
         Stop reading, for the instance reads slower than Nova writes.
         """
+        self._paused = True
         self.transport.pauseProducing()
         self.deadline = NEVER
 
@@ -197,7 +200,7 @@ class NovaConnection(Protocol):
         """
         Go on reading.
         """
-        self.transport.resumeProducing()
+        self._read_on()
         self.deadline = self._clock.seconds() + self._patience.first_byte
 
     def timed_out(self) -> None:
@@ -219,7 +222,8 @@ class NovaConnection(Protocol):
             # A response to nobody must not become the next instance's.
             self._give_up(UpstreamBroken("bytes without a request"))
             return
-        self.deadline = self._clock.seconds() + self._patience.first_byte
+        if not self._paused:
+            self.deadline = self._clock.seconds() + self._patience.first_byte
         try:
             events = self._reader.feed(data)
         except BadResponse as bad:
@@ -234,12 +238,8 @@ class NovaConnection(Protocol):
         if self._gone:
             return
         if self._reader is not None and reason.check(ConnectionDone) is not None:
-            try:
+            with suppress(BadResponse):
                 self._tell(self._reader.close())
-            except BadResponse as cut:
-                error = UpstreamBroken if self._headed else UpstreamUnavailable
-                self._give_up(error(str(cut)))
-                return
         if not self._gone:
             self._give_up(self._cause(reason))
 
@@ -266,11 +266,21 @@ class NovaConnection(Protocol):
         self.served += 1
         if end.reusable:
             self.exchange = self._reader = None
+            self._headed = False
+            self._read_on()
             self.deadline = self._clock.seconds() + self._patience.idle
             self._owner.released(self, exchange)
         else:
             self._leave(UpstreamUnavailable("Nova does not keep the connection"))
         exchange.done()
+
+    def _read_on(self) -> None:
+        """
+        Read again, if the instance was too slow for what there was.
+        """
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
 
     def _become_ready(self) -> None:
         """
@@ -309,9 +319,10 @@ class NovaConnection(Protocol):
         Name why the connection was lost.
         """
         if self._tls is not None:
-            error = self._refusal or reason.value
-            if isinstance(error, CertificateRefused | SSL.Error) or not self._usable:
+            cause = self._refusal or reason.value
+            if isinstance(cause, CertificateRefused | SSL.Error) or not self._usable:
                 return UpstreamTlsFailed(
-                    describe_failure(error, self.transport.getHandle())
+                    describe_failure(cause, self.transport.getHandle())
                 )
-        return UpstreamUnavailable(f"connection lost: {type(reason.value).__name__}")
+        error = UpstreamBroken if self._headed else UpstreamUnavailable
+        return error(f"connection lost: {type(reason.value).__name__}")
