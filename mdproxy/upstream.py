@@ -61,10 +61,11 @@ class Endpoint:
         """
         The value of the Host field (RFC 9110 section 7.2).
         """
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = self.host.encode("ascii" if self.host.isascii() else "idna")
+        if b":" in host:
+            host = b"[%b]" % host
         standard = 80 if self.tls is None else 443
-        port = "" if self.port == standard else f":{self.port}"
-        return f"{host}{port}".encode("idna" if host.isascii() else "utf-8")
+        return host if self.port == standard else b"%b:%d" % (host, self.port)
 
 
 @frozen
@@ -211,7 +212,9 @@ class Upstream:
         """
         Drop every connection; nothing may be in flight that anybody waits for.
         """
-        for connection in list(self._where):
+        for connection, reach in list(self._where.items()):
+            # What was being opened did not fail.
+            reach.connecting.discard(connection)
             connection.drop()
         self._sweep.discard(self)
 
@@ -283,10 +286,9 @@ class Upstream:
         if connection in reach.connecting:
             reach.connecting.discard(connection)
             self._rest(reach, error)
-        elif connection in reach.busy:
-            reach.busy.discard(connection)
-        else:
+        elif connection in reach.idle:
             reach.idle.remove(connection)
+        reach.busy.discard(connection)
         self._assign()
 
     def timed_out(self) -> None:
@@ -327,8 +329,12 @@ class Upstream:
     def _serve(self) -> None:
         """
         Give waiting requests to free connections, in the order they came.
+
+        One that needs a fresh connection is passed over, but a place is kept for it:
+        the others could take every place for ever.
         """
         passed: deque[tuple[IExchange, float]] = deque()
+        connecting = sum(len(reach.connecting) for reach in self._reaches)
         while self._queue:
             exchange, since = self._queue.popleft()
             connection = self._free(exchange.request.method in SAFE)
@@ -336,6 +342,8 @@ class Upstream:
                 passed.append((exchange, since))
                 if exchange.request.method in SAFE:
                     break
+                if len(passed) > connecting:
+                    self._make_room()
                 continue
             reach = self._where[connection]
             reach.idle.remove(connection)
@@ -379,9 +387,10 @@ class Upstream:
         if sum(reach.open for reach in self._reaches) < self._extent.connections:
             return True
         for reach in self._reaches:
-            if reach.idle:
-                reach.idle[0].drop()
-                return True
+            for connection in reach.idle:
+                if connection.served:
+                    connection.drop()
+                    return True
         return False
 
     def _surrender(self) -> None:
@@ -392,9 +401,12 @@ class Upstream:
         if any(r.connecting or r.may_connect(now) for r in self._reaches):
             return
         problem = self._reaches[0].problem or UpstreamUnavailable("no endpoint")
-        waiting, self._queue = self._queue, deque()
-        for exchange, _since in waiting:
-            exchange.failed(problem, False)
+        # One by one, for one may cancel another; those that it sends have their turn
+        # afterwards.
+        for _ in range(len(self._queue)):
+            if self._queue:
+                exchange, _since = self._queue.popleft()
+                exchange.failed(problem, False)
 
     def _open(self, reach: _Reach) -> None:
         """
@@ -432,7 +444,11 @@ class Upstream:
                 port=reach.endpoint.port,
                 problem=str(error),
             )
+        now = self._clock.seconds()
+        reach.problem = error
+        if reach.failures and now < reach.rests_until:
+            # It was opened together with the one that has failed already.
+            return
         rest = min(_FIRST_REST * 2 ** min(reach.failures, 8), _LONGEST_REST)
         reach.failures += 1
-        reach.problem = error
-        reach.rests_until = self._clock.seconds() + rest * self._random.uniform(0.8, 1)
+        reach.rests_until = now + rest * self._random.uniform(0.8, 1)

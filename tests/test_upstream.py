@@ -1,0 +1,1077 @@
+"""
+Tests for L{mdproxy.upstream}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    DNSLookupError,
+)
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mdproxy.http.client import (
+    NovaConnection,
+    Patience,
+    UpstreamBroken,
+    UpstreamTimedOut,
+    UpstreamUnavailable,
+)
+from mdproxy.interfaces import IExchange, IUpstream
+from mdproxy.sweep import PERIOD, Sweep
+from mdproxy.testing import FakeUpstream
+from mdproxy.tls import client_tls
+from mdproxy.upstream import Endpoint, Extent, Upstream
+from tests.playbook import Ask, Wire, ask
+
+if TYPE_CHECKING:
+    _Case = SynchronousTestCase
+else:
+    _Case = object
+
+_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@define(eq=False)
+class _Attempt:
+    """
+    A connection that the pool wants opened.
+
+    @ivar endpoint: Where to.
+    @ivar factory: What makes our side.
+    @ivar seconds: How long it may take.
+    @ivar at: When it was wanted.
+    @ivar opening: What the pool waits for.
+    @ivar wire: The connection, once it is there.
+    """
+
+    endpoint: Endpoint
+    factory: Factory[NovaConnection]
+    seconds: float
+    at: float
+    opening: Deferred[Any] = field(factory=Deferred)
+    wire: Wire = field(init=False)
+
+    def accept(self) -> None:
+        """
+        Take the connection.
+        """
+        protocol = self.factory.buildProtocol(None)
+        assert isinstance(protocol, NovaConnection)
+        self.wire = Wire(protocol)
+        protocol.makeConnection(self.wire)
+        self.wire.settle()
+        self.opening.callback(protocol)
+
+    def refuse(self, error: Exception | None = None) -> None:
+        """
+        Don't.
+        """
+        self.opening.errback(error or ConnectionRefusedError())
+
+    def say(self, data: bytes) -> None:
+        """
+        Let Nova send bytes.
+        """
+        self.wire.protocol.dataReceived(data)
+        self.wire.settle()
+
+    def lose(self, error: Exception) -> None:
+        """
+        Let the connection break.
+        """
+        self.wire.lose(error)
+        self.wire.settle()
+
+    @property
+    def arrived(self) -> int:
+        """
+        Count the requests that arrived.
+        """
+        self.wire.settle()
+        return self.wire.seen.count(b"Host: ")
+
+
+class _Nova:
+    """
+    Some endpoints, and what the pool opens to them.
+
+    @ivar attempts: All connections that were ever wanted, in order.
+    @ivar refusing: The hosts that refuse at once.
+    @ivar accepting: Whether all others accept at once.
+    """
+
+    def __init__(
+        self, hosts: Sequence[str] = ("a",), connections: int = 8, queue: int = 100
+    ) -> None:
+        """
+        Make the pool.
+        """
+        self.clock = Clock()
+        self.sweep = Sweep(self.clock)
+        self.attempts: list[_Attempt] = []
+        self.refusing: set[str] = set()
+        self.accepting = True
+        self.pool = Upstream(
+            [Endpoint(host, 8775) for host in hosts],
+            self.connect,
+            self.clock,
+            self.sweep,
+            Random(1),
+            Patience(connect=3, first_byte=30, idle=40),
+            Extent(connections, queue),
+        )
+
+    def connect(
+        self, endpoint: Endpoint, factory: Factory[NovaConnection], seconds: float
+    ) -> Deferred[Any]:
+        """
+        Provide C{Connector}.
+        """
+        attempt = _Attempt(endpoint, factory, seconds, self.clock.seconds())
+        self.attempts.append(attempt)
+        if endpoint.host in self.refusing:
+            return fail(ConnectionRefusedError())
+        if self.accepting:
+            attempt.accept()
+        return attempt.opening
+
+    def send(self, exchange: Ask | None = None) -> Ask:
+        """
+        Send a request.
+        """
+        exchange = exchange or ask()
+        self.pool.send(exchange)
+        return exchange
+
+    def wait(self, seconds: float) -> None:
+        """
+        Let time go by, with the sweep looking at the deadlines as it does.
+        """
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            self.clock.advance(min(PERIOD, end - self.clock.seconds()))
+            self.sweep.tick()
+
+    def states(self) -> list[tuple[bool, int, int, int]]:
+        """
+        Tell of each endpoint whether it is up, and its idle, busy and new connections.
+        """
+        return [
+            (each["up"], each["idle"], each["busy"], each["connecting"])
+            for each in self.pool.describe()["endpoints"]
+        ]
+
+
+class KeptConnectionTests(SynchronousTestCase):
+    """
+    Which connection a request goes on.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a pool on a Nova that accepts.
+        """
+        self.nova = _Nova()
+
+    def answered(self, method: bytes = b"GET") -> _Attempt:
+        """
+        Send a request and have it answered.
+
+        @return: On which connection.
+        """
+        before = [attempt.arrived for attempt in self.nova.attempts]
+        exchange = self.nova.send(ask(method))
+        after = [attempt.arrived for attempt in self.nova.attempts]
+        before += [0] * (len(after) - len(before))
+        (used,) = [
+            attempt
+            for attempt, old, new in zip(self.nova.attempts, before, after, strict=True)
+            if new > old
+        ]
+        used.say(_OK[:-2] if method == b"HEAD" else _OK)
+        body = [] if method == b"HEAD" else [b"ok"]
+        self.assertEqual(exchange.summary, [200, *body, "done"])
+        return used
+
+    def test_reused(self) -> None:
+        """
+        A free connection is used again.
+        """
+        self.assertIs(self.answered(), self.answered())
+        self.assertIs(self.answered(b"HEAD"), self.nova.attempts[0])
+        self.assertEqual(len(self.nova.attempts), 1)
+
+    def test_latest_used_first(self) -> None:
+        """
+        Of several free ones the latest used is, so that the others can go to rest.
+        """
+        for _ in range(3):
+            self.nova.send()
+        for attempt in (self.nova.attempts[i] for i in (2, 0, 1)):
+            attempt.say(_OK)
+        self.assertIs(self.answered(), self.nova.attempts[1])
+        self.assertIs(self.answered(), self.nova.attempts[1])
+
+    def test_post_takes_a_fresh_one(self) -> None:
+        """
+        A request that can't be sent twice goes on a connection that was never used;
+        its connection is then kept for those that can.
+        """
+        first = self.answered()
+        second = self.answered(b"POST")
+        third = self.answered(b"PUT")
+        self.assertEqual(self.nova.attempts, [first, second, third])
+        self.assertIs(self.answered(), third)
+
+    def test_post_takes_one_that_was_left_over(self) -> None:
+        """
+        A connection that nobody came to use is fresh.
+        """
+        self.nova.accepting = False
+        exchange = self.nova.send()
+        self.nova.pool.cancel(exchange)
+        self.nova.attempts[0].accept()
+        self.assertIs(self.answered(b"POST"), self.nova.attempts[0])
+
+    def test_one_request_at_a_time(self) -> None:
+        """
+        No connection has two requests in flight.
+        """
+        for _ in range(3):
+            self.nova.send()
+        self.assertEqual([a.arrived for a in self.nova.attempts], [1, 1, 1])
+        self.assertEqual(self.nova.states(), [(True, 0, 3, 0)])
+
+    def test_closed_by_nova(self) -> None:
+        """
+        One that Nova has closed is not used.
+        """
+        self.answered().lose(ConnectionDone())
+        self.assertEqual(self.nova.states(), [(True, 0, 0, 0)])
+        self.assertIs(self.answered(), self.nova.attempts[1])
+
+    def test_closed_just_now(self) -> None:
+        """
+        A request that is lost because Nova closed the connection just then may have
+        arrived, and no more.
+        """
+        used = self.answered()
+        exchange = self.nova.send()
+        used.lose(ConnectionDone())
+        self.assertEqual(exchange.summary, [UpstreamUnavailable])
+        self.assertEqual(exchange.sent, True)
+        self.assertEqual(len(self.nova.attempts), 1)
+
+    def test_unsolicited(self) -> None:
+        """
+        A connection that says something at rest is dropped: the next request gets its
+        own answer.
+        """
+        used = self.answered()
+        used.say(_OK.replace(b"ok", b"no"))
+        self.assertEqual(used.wire.closed, "ConnectionAborted")
+        self.assertIsNot(self.answered(), used)
+
+    def test_excess(self) -> None:
+        """
+        One that says more than its answer is not used again.
+        """
+        exchange = self.nova.send()
+        self.nova.attempts[0].say(_OK + b"EXTRA")
+        self.assertEqual(exchange.summary, [200, b"ok", "done"])
+        self.assertIsNot(self.answered(), self.nova.attempts[0])
+
+    def test_broken_answer(self) -> None:
+        """
+        One that breaks the protocol is not used again.
+        """
+        exchange = self.nova.send()
+        self.nova.attempts[0].say(b"garbage\r\n")
+        self.assertEqual(exchange.summary, [UpstreamBroken])
+        self.assertIsNot(self.answered(), self.nova.attempts[0])
+
+    def test_rest(self) -> None:
+        """
+        One that rests for long is closed.
+        """
+        used = self.answered()
+        self.nova.wait(39)
+        self.assertEqual(self.nova.states(), [(True, 1, 0, 0)])
+        self.nova.wait(2)
+        used.wire.settle()
+        self.assertEqual(used.wire.closed, "ConnectionAborted")
+        self.assertEqual(self.nova.states(), [(True, 0, 0, 0)])
+
+    def test_no_answer(self) -> None:
+        """
+        A request without an answer fails in time, and its connection goes.
+        """
+        exchange = self.nova.send()
+        self.nova.wait(29)
+        self.assertEqual(exchange.told, [])
+        self.nova.wait(2)
+        self.assertEqual(exchange.summary, [UpstreamTimedOut])
+        self.assertEqual(exchange.sent, True)
+        self.assertEqual(self.nova.states(), [(True, 0, 0, 0)])
+
+    def test_cancel(self) -> None:
+        """
+        What is in flight and belongs to nobody goes with its connection.
+        """
+        exchange = self.nova.send()
+        self.nova.pool.cancel(exchange)
+        attempt = self.nova.attempts[0]
+        attempt.wire.settle()
+        self.assertEqual(attempt.wire.closed, "ConnectionAborted")
+        attempt.wire.protocol.dataReceived(_OK)
+        self.nova.wait(100)
+        self.assertEqual(exchange.told, [])
+        self.assertEqual(self.nova.states(), [(True, 0, 0, 0)])
+
+    def test_cancel_in_the_queue(self) -> None:
+        """
+        What was not sent when it is cancelled never is; others keep their turn.
+        """
+        self.nova.accepting = False
+        exchanges = [self.nova.send() for _ in range(3)]
+        self.nova.pool.cancel(exchanges[1])
+        self.nova.pool.cancel(exchanges[1])
+        for attempt in self.nova.attempts:
+            attempt.accept()
+        self.assertEqual([a.arrived for a in self.nova.attempts], [1, 1, 0])
+        for attempt in self.nova.attempts[:2]:
+            attempt.say(_OK)
+        self.assertEqual([bool(exchange.told) for exchange in exchanges], [1, 0, 1])
+
+    def test_pause(self) -> None:
+        """
+        A slow instance stops the reading of its own answer only, for as long as it
+        wants, and leaves nothing behind.
+        """
+        slow, other = self.nova.send(), self.nova.send()
+        first, second = self.nova.attempts
+        first.say(_OK[:-1])
+        self.nova.pool.pause(slow)
+        self.assertEqual((first.wire.reading, second.wire.reading), (False, True))
+        second.say(_OK)
+        self.nova.wait(100)
+        self.nova.pool.resume(slow)
+        self.assertTrue(first.wire.reading)
+        first.say(_OK[-1:])
+        self.assertEqual(slow.summary, [200, b"o", b"k", "done"])
+        self.nova.pool.pause(slow)
+        self.nova.pool.resume(other)
+        self.assertTrue(first.wire.reading)
+
+
+class ExtentTests(SynchronousTestCase):
+    """
+    How large the pool may grow.
+    """
+
+    def test_connections(self) -> None:
+        """
+        There are no more connections than allowed; what waits is sent in order.
+        """
+        nova = _Nova(connections=2)
+        exchanges = [nova.send() for _ in range(5)]
+        first, second = nova.attempts
+        self.assertEqual(nova.pool.describe()["waiting"], 3)
+        second.say(_OK)
+        self.assertEqual(nova.pool.describe()["waiting"], 2)
+        second.say(_OK)
+        second.say(_OK)
+        first.say(_OK)
+        second.say(_OK)
+        self.assertEqual([exchange.summary[-1] for exchange in exchanges], ["done"] * 5)
+        self.assertEqual(len(nova.attempts), 2)
+
+    def test_over_all_endpoints(self) -> None:
+        """
+        They are counted over all endpoints.
+        """
+        nova = _Nova(["a", "b"], connections=2)
+        nova.send()
+        nova.attempts[0].say(_OK)
+        nova.send(ask(b"POST"))
+        nova.refusing = {"a"}
+        for _ in range(3):
+            nova.send()
+        open_ = [sum(state[1:]) for state in nova.states()]
+        self.assertLessEqual(sum(open_), 2)
+
+    def test_queue(self) -> None:
+        """
+        What finds too many waiting fails at once, unsent.
+        """
+        nova = _Nova(connections=1, queue=2)
+        exchanges = [nova.send() for _ in range(4)]
+        self.assertEqual([e.summary for e in exchanges[:3]], [[], [], []])
+        self.assertEqual(exchanges[3].summary, [UpstreamUnavailable])
+        self.assertEqual(exchanges[3].sent, False)
+
+    def test_waiting_in_vain(self) -> None:
+        """
+        What waits for as long as an answer may take fails, unsent.
+        """
+        nova = _Nova(connections=1)
+        first = nova.send()
+        nova.attempts[0].say(_OK[:-1])
+        nova.pool.pause(first)
+        nova.wait(5)
+        second = nova.send()
+        nova.wait(28)
+        third = nova.send()
+        self.assertEqual(second.told, [])
+        nova.wait(3)
+        self.assertEqual(second.summary, [UpstreamTimedOut])
+        self.assertEqual(second.sent, False)
+        nova.wait(26)
+        self.assertEqual(third.told, [])
+        nova.wait(2)
+        self.assertEqual(third.summary, [UpstreamTimedOut])
+        nova.wait(100)
+        self.assertEqual(nova.pool.describe()["waiting"], 0)
+
+    def test_room_for_a_fresh_one(self) -> None:
+        """
+        Where a fresh connection is needed and there is no place, a free one goes.
+        """
+        nova = _Nova(connections=2)
+        for _ in range(2):
+            nova.send()
+        for attempt in nova.attempts:
+            attempt.say(_OK)
+        exchange = nova.send(ask(b"POST"))
+        self.assertEqual(len(nova.attempts), 3)
+        self.assertEqual(nova.attempts[2].arrived, 1)
+        nova.attempts[2].say(_OK)
+        self.assertEqual(exchange.summary, [200, b"ok", "done"])
+        nova.attempts[0].wire.settle()
+        self.assertEqual(nova.attempts[0].wire.closed, "ConnectionAborted")
+
+    def test_post_is_not_overtaken_for_ever(self) -> None:
+        """
+        However many that may use any connection wait behind it, a request that needs a
+        fresh one gets the next place.
+        """
+        nova = _Nova(connections=2)
+        for _ in range(2):
+            nova.send()
+        post = nova.send(ask(b"POST"))
+        others = [nova.send() for _ in range(5)]
+        nova.attempts[0].say(_OK)
+        self.assertEqual(len(nova.attempts), 3)
+        nova.attempts[2].say(_OK)
+        self.assertEqual(post.summary, [200, b"ok", "done"])
+        for _ in range(5):
+            nova.attempts[2].say(_OK)
+        self.assertEqual([other.summary[-1] for other in others], ["done"] * 5)
+
+
+class TroubleTests(SynchronousTestCase):
+    """
+    Endpoints that take no connections.
+    """
+
+    def test_refused(self) -> None:
+        """
+        What waits for the only endpoint fails at once when it refuses, unsent, and
+        says why; so does what comes right after, without asking again.
+        """
+        nova = _Nova()
+        nova.accepting = False
+        exchanges = [nova.send() for _ in range(3)]
+        for attempt in list(nova.attempts):
+            attempt.refuse()
+        exchanges.append(nova.send())
+        for exchange in exchanges:
+            self.assertEqual(exchange.summary, [UpstreamUnavailable])
+            self.assertEqual(exchange.sent, False)
+            self.assertIn("ConnectionRefusedError", str(exchange.told[0]))
+        self.assertEqual(len(nova.attempts), 3)
+        self.assertEqual(nova.states(), [(False, 0, 0, 0)])
+
+    def test_refused_at_once(self) -> None:
+        """
+        Also where the refusal comes before the connector returns.
+        """
+        nova = _Nova(["a", "b"])
+        nova.refusing = {"a", "b"}
+        exchange = nova.send()
+        self.assertEqual(exchange.summary, [UpstreamUnavailable])
+        self.assertEqual([a.endpoint.host for a in nova.attempts], ["a", "b"])
+
+    def test_name_not_found(self) -> None:
+        """
+        A name that can't be resolved is such trouble, and named.
+        """
+        nova = _Nova()
+        nova.accepting = False
+        exchange = nova.send()
+        nova.attempts[0].refuse(DNSLookupError("no such name"))
+        self.assertIn("no such name", str(exchange.told[0]))
+
+    def test_no_connection_in_time(self) -> None:
+        """
+        An endpoint that does not react is given up after a while; if it reacts later
+        nothing happens.
+        """
+        nova = _Nova()
+        nova.accepting = False
+        exchange = nova.send()
+        self.assertEqual(nova.attempts[0].seconds, 3)
+        nova.wait(2.75)
+        self.assertEqual(exchange.told, [])
+        nova.wait(0.5)
+        self.assertEqual(exchange.summary, [UpstreamUnavailable])
+        self.assertEqual(exchange.sent, False)
+        nova.attempts[0].accept()
+        self.assertEqual(nova.attempts[0].wire.closed, "ConnectionAborted")
+        self.assertEqual(nova.states(), [(False, 0, 0, 0)])
+
+    def rest(self, nova: _Nova) -> float:
+        """
+        Ask again and again until the endpoint is asked.
+
+        @return: How long that took.
+        """
+        begin, before = nova.clock.seconds(), len(nova.attempts)
+        while len(nova.attempts) == before:
+            nova.clock.advance(0.005)
+            nova.send()
+        return nova.clock.seconds() - begin
+
+    def test_rests_double(self) -> None:
+        """
+        An endpoint is left alone for a moment that doubles, up to a second, unevenly.
+        """
+        nova = _Nova()
+        nova.refusing = {"a"}
+        nova.send()
+        rests = [self.rest(nova) for _ in range(8)]
+        for rest, longest in zip(rests, (0.1, 0.2, 0.4, 0.8, 1, 1, 1, 1), strict=True):
+            self.assertGreaterEqual(rest, longest * 0.8 - 1e-6)
+            self.assertLessEqual(rest, longest + 0.006)
+        self.assertGreater(len({round(rest, 2) for rest in rests[4:]}), 1)
+
+    def test_failures_together_count_once(self) -> None:
+        """
+        Connections that fail at the same time make no longer rest than one.
+        """
+        nova = _Nova()
+        nova.accepting = False
+        for _ in range(8):
+            nova.send()
+        for attempt in list(nova.attempts):
+            attempt.refuse()
+        self.assertLessEqual(self.rest(nova), 0.106)
+
+    def test_one_probe(self) -> None:
+        """
+        While an endpoint is in doubt one connection asks it, whoever waits; when it
+        takes that, all are served.
+        """
+        nova = _Nova()
+        nova.refusing = {"a"}
+        nova.send()
+        nova.clock.advance(0.2)
+        nova.refusing, nova.accepting = set(), False
+        exchanges = [nova.send() for _ in range(5)]
+        self.assertEqual(len(nova.attempts), 2)
+        nova.accepting = True
+        nova.attempts[1].accept()
+        self.assertEqual(nova.states(), [(True, 0, 5, 0)])
+        for attempt in nova.attempts[1:]:
+            attempt.say(_OK)
+        self.assertEqual([e.summary[-1] for e in exchanges], ["done"] * 5)
+
+    def test_probe_fails(self) -> None:
+        """
+        When it does not, all fail together.
+        """
+        nova = _Nova()
+        nova.refusing = {"a"}
+        nova.send()
+        nova.clock.advance(0.2)
+        nova.refusing, nova.accepting = set(), False
+        exchanges = [nova.send() for _ in range(5)]
+        nova.attempts[1].refuse()
+        self.assertEqual([e.summary for e in exchanges], [[UpstreamUnavailable]] * 5)
+
+    def test_failover(self) -> None:
+        """
+        What the first endpoint refuses goes to the second, and nobody notices.
+        """
+        nova = _Nova(["a", "b"])
+        nova.refusing = {"a"}
+        exchanges = [nova.send() for _ in range(3)]
+        for attempt in nova.attempts[1:]:
+            self.assertEqual(attempt.endpoint.host, "b")
+            attempt.say(_OK)
+        self.assertEqual([e.summary for e in exchanges], [[200, b"ok", "done"]] * 3)
+        self.assertEqual(nova.states(), [(False, 0, 0, 0), (True, 3, 0, 0)])
+
+    def test_failover_in_time(self) -> None:
+        """
+        So does what the first does not react to.
+        """
+        nova = _Nova(["a", "b"])
+        nova.accepting = False
+        exchange = nova.send()
+        nova.wait(3.25)
+        self.assertEqual([a.endpoint.host for a in nova.attempts], ["a", "b"])
+        nova.attempts[1].accept()
+        nova.attempts[1].say(_OK)
+        self.assertEqual(exchange.summary, [200, b"ok", "done"])
+
+    def test_first_is_used_again(self) -> None:
+        """
+        When the first is back it gets what the second has no free connection for, and
+        is preferred from then on.
+        """
+        nova = _Nova(["a", "b"])
+        nova.refusing = {"a"}
+        nova.send()
+        nova.refusing = set()
+        nova.clock.advance(0.2)
+        nova.send()
+        self.assertEqual([a.endpoint.host for a in nova.attempts], ["a", "b", "a"])
+        for attempt in nova.attempts[1:]:
+            attempt.say(_OK)
+        nova.send()
+        self.assertEqual(nova.attempts[2].arrived, 2)
+
+    def test_recovery(self) -> None:
+        """
+        Observers learn of an endpoint that was down and takes connections, and of no
+        other connection.
+        """
+        nova = _Nova()
+        seen: list[int] = []
+        for number in range(2):
+
+            def observe(number: int = number) -> None:
+                seen.append(number)
+
+            nova.pool.observe_recovery(observe)
+        nova.send()
+        self.assertEqual(seen, [])
+        nova.attempts[0].lose(ConnectionLost())
+        nova.refusing = {"a"}
+        nova.send()
+        nova.clock.advance(0.2)
+        nova.refusing = set()
+        nova.send()
+        self.assertEqual(seen, [0, 1])
+        nova.send()
+        self.assertEqual(seen, [0, 1])
+
+    def test_recovery_sends(self) -> None:
+        """
+        An observer may send at once.
+        """
+        nova = _Nova()
+        sent: list[Ask] = []
+        nova.pool.observe_recovery(lambda: sent.append(nova.send()))
+        nova.refusing = {"a"}
+        nova.send()
+        nova.clock.advance(0.2)
+        nova.refusing = set()
+        nova.send()
+        self.assertEqual([a.arrived for a in nova.attempts[1:]], [1, 1])
+        self.assertEqual(len(sent), 1)
+
+    def test_log(self) -> None:
+        """
+        The log tells once that an endpoint is down, with the reason, and once that it
+        is back.
+        """
+        nova = _Nova()
+        nova.refusing = {"a"}
+        with capturedLogs() as events:
+            for _ in range(5):
+                nova.send()
+                nova.clock.advance(2)
+            nova.refusing = set()
+            nova.send()
+            nova.send()
+        self.assertEqual(
+            [event["log_level"] for event in events], [LogLevel.error, LogLevel.info]
+        )
+        self.assertEqual((events[0]["host"], events[0]["port"]), ("a", 8775))
+        self.assertIn("ConnectionRefusedError", events[0]["problem"])
+
+    def test_close(self) -> None:
+        """
+        A pool that is closed leaves no connection, no deadline and no complaint.
+        """
+        nova = _Nova()
+        idle, busy, late = nova.send(), nova.send(), ask(b"POST")
+        nova.attempts[0].say(_OK)
+        nova.accepting = False
+        nova.send(late)
+        nova.pool.cancel(late)
+        self.assertEqual(nova.states(), [(True, 1, 1, 1)])
+        with capturedLogs() as events:
+            nova.pool.close()
+        for attempt in nova.attempts[:2]:
+            attempt.wire.settle()
+            self.assertEqual(attempt.wire.closed, "ConnectionAborted")
+        attempts = len(nova.attempts)
+        nova.attempts[-1].accept()
+        self.assertEqual(nova.attempts[-1].wire.closed, "ConnectionAborted")
+        nova.wait(100)
+        self.assertEqual(len(nova.attempts), attempts)
+        self.assertEqual(nova.states(), [(True, 0, 0, 0)])
+        self.assertEqual(events, [])
+        self.assertEqual((idle.summary, busy.summary), ([200, b"ok", "done"], []))
+
+
+class DescribeTests(SynchronousTestCase):
+    """
+    What the operator sees.
+    """
+
+    def test_counts(self) -> None:
+        """
+        Endpoints, connections and requests are counted, and trouble is named.
+        """
+        nova = _Nova(["a", "b"], connections=1)
+        nova.refusing = {"a"}
+        for _ in range(2):
+            nova.send()
+        self.assertEqual(
+            nova.pool.describe(),
+            {
+                "endpoints": [
+                    {
+                        "host": "a",
+                        "port": 8775,
+                        "tls": False,
+                        "up": False,
+                        "problem": "ConnectionRefusedError: Connection was refused by"
+                        " other side.",
+                        "idle": 0,
+                        "busy": 0,
+                        "connecting": 0,
+                    },
+                    {
+                        "host": "b",
+                        "port": 8775,
+                        "tls": False,
+                        "up": True,
+                        "problem": None,
+                        "idle": 0,
+                        "busy": 1,
+                        "connecting": 0,
+                    },
+                ],
+                "waiting": 1,
+                "requests": 1,
+                "connections": 2,
+            },
+        )
+
+    def test_host_field(self) -> None:
+        """
+        Host holds the endpoint's name, and its port where that is not the scheme's own.
+        """
+        tls = client_tls("nova", None, None, None, insecure=True)
+        for endpoint, expected in (
+            (Endpoint("nova", 8775), b"nova:8775"),
+            (Endpoint("nova", 80), b"nova"),
+            (Endpoint("nova", 443), b"nova:443"),
+            (Endpoint("nova", 443, tls), b"nova"),
+            (Endpoint("nova", 80, tls), b"nova:80"),
+            (Endpoint("10.0.0.1", 8775), b"10.0.0.1:8775"),
+            (Endpoint("fe80::1", 8775), b"[fe80::1]:8775"),
+            (Endpoint("::1", 80), b"[::1]"),
+            (Endpoint("n\xf6va.example", 80), b"xn--nva-sna.example"),
+        ):
+            self.assertEqual(endpoint.host_field, expected)
+
+
+class UpstreamContract(_Case):
+    """
+    What every L{IUpstream} promises.
+    """
+
+    def make_upstream(self) -> Any:
+        """
+        Make an upstream.
+        """
+        raise NotImplementedError
+
+    def answer(self) -> None:
+        """
+        Let Nova answer the eldest request with C{ok}, as far as somebody listens.
+        """
+        raise NotImplementedError
+
+    def answer_half(self) -> None:
+        """
+        Let Nova begin to answer it.
+        """
+        raise NotImplementedError
+
+    def break_off(self) -> None:
+        """
+        Let Nova break off with it.
+        """
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        """
+        Make the upstream.
+        """
+        self.upstream = self.make_upstream()
+
+    def test_provides_upstream(self) -> None:
+        """
+        It has all that an upstream has, and so has what it calls back.
+        """
+        self.assertTrue(verifyObject(IUpstream, self.upstream))
+        self.assertTrue(verifyObject(IExchange, ask()))
+
+    def test_answered(self) -> None:
+        """
+        An exchange learns the head, the body, the end, and nothing else.
+        """
+        exchange = ask()
+        self.upstream.send(exchange)
+        self.answer()
+        self.assertEqual(exchange.summary, [200, b"ok", "done"])
+
+    def test_failed(self) -> None:
+        """
+        An exchange that was sent and broke off fails, once.
+        """
+        exchange = ask()
+        self.upstream.send(exchange)
+        self.answer_half()
+        self.break_off()
+        self.assertEqual(exchange.summary[:1], [200])
+        self.assertIsInstance(exchange.told[-1], UpstreamBroken)
+        self.assertEqual(exchange.sent, True)
+
+    def test_cancelled(self) -> None:
+        """
+        Nothing is called back to an exchange that was forgotten, in flight or midway.
+        """
+        early, midway = ask(), ask()
+        self.upstream.send(early)
+        self.upstream.cancel(early)
+        self.upstream.send(midway)
+        self.answer_half()
+        self.upstream.cancel(midway)
+        self.assertEqual((early.summary, midway.summary), ([], [200]))
+
+    def test_cancelled_from_within(self) -> None:
+        """
+        Nor to one that is forgotten while it is being told.
+        """
+        exchange = ask()
+        exchange.then = lambda _told: self.upstream.cancel(exchange)
+        self.upstream.send(exchange)
+        self.answer()
+        self.assertEqual(exchange.summary, [200])
+
+    def test_again_from_within(self) -> None:
+        """
+        Whoever learns the end may send at once, also the same exchange.
+        """
+        second = ask()
+
+        def again(told: object) -> None:
+            if told == "done":
+                self.upstream.send(second)
+
+        first = ask()
+        first.then = again
+        self.upstream.send(first)
+        self.answer()
+        self.answer()
+        self.assertEqual(second.summary, [200, b"ok", "done"])
+
+    def test_paused(self) -> None:
+        """
+        An exchange that is paused and resumed misses nothing.
+        """
+        exchange = ask()
+        self.upstream.send(exchange)
+        self.answer_half()
+        self.upstream.pause(exchange)
+        self.upstream.resume(exchange)
+        self.upstream.resume(exchange)
+        self.break_off()
+        self.assertIsInstance(exchange.told[-1], UpstreamBroken)
+
+    def test_describe(self) -> None:
+        """
+        What it tells the operator is plain, and without any secret.
+        """
+        self.upstream.send(ask())
+        self.assertNotIn("5ec2e7", json.dumps(self.upstream.describe()))
+
+
+class PoolContractTests(UpstreamContract, SynchronousTestCase):
+    """
+    The pool, on a Nova in memory.
+    """
+
+    def make_upstream(self) -> Upstream:
+        """
+        Make a pool on a Nova that accepts.
+        """
+        self.nova = _Nova()
+        return self.nova.pool
+
+    def eldest(self) -> _Attempt:
+        """
+        Find the connection with a request in flight.
+        """
+        return next(a for a in self.nova.attempts if not a.wire.closed)
+
+    def answer(self) -> None:
+        """
+        Answer on it.
+        """
+        self.eldest().say(_OK)
+
+    def answer_half(self) -> None:
+        """
+        Begin to answer on it, where it was not dropped.
+        """
+        for attempt in self.nova.attempts:
+            attempt.wire.settle()
+        self.eldest().say(_OK[:-2])
+
+    def break_off(self) -> None:
+        """
+        Let it break.
+        """
+        self.eldest().lose(ConnectionLost())
+
+
+class FakeContractTests(UpstreamContract, SynchronousTestCase):
+    """
+    L{FakeUpstream}, which is held to what the pool does.
+    """
+
+    def make_upstream(self) -> FakeUpstream:
+        """
+        Make a fake.
+        """
+        self.fake = FakeUpstream()
+        return self.fake
+
+    def answer(self) -> None:
+        """
+        Answer by hand.
+        """
+        self.fake.answer(body=b"ok")
+
+    def answer_half(self) -> None:
+        """
+        Begin to answer.
+        """
+        self.fake.begin(length=2)
+
+    def break_off(self) -> None:
+        """
+        Fail as a connection does that broke.
+        """
+        self.fake.fail(UpstreamBroken("connection lost: ConnectionLost"))
+
+
+class ReentrancyTests(SynchronousTestCase):
+    """
+    Exchanges that do something while they are being told.
+    """
+
+    def chain(self, nova: _Nova, act: Callable[[Ask], object], count: int) -> list[Ask]:
+        """
+        Send a request whose end makes the next one be sent, and so on.
+
+        @param act: What each does when it is told of its end.
+        """
+        asked: list[Ask] = []
+
+        def begin() -> None:
+            exchange = ask()
+            asked.append(exchange)
+
+            def then(told: object) -> None:
+                if (told == "done" or isinstance(told, Exception)) and (
+                    len(asked) < count
+                ):
+                    act(exchange)
+                    begin()
+
+            exchange.then = then
+            nova.send(exchange)
+
+        begin()
+        return asked
+
+    def test_next_on_the_same_connection(self) -> None:
+        """
+        The next request goes on the connection that has just become free.
+        """
+        nova = _Nova()
+        asked = self.chain(nova, lambda _e: None, 50)
+        for _ in range(50):
+            nova.attempts[0].say(_OK)
+        self.assertEqual([e.summary[-1] for e in asked], ["done"] * 50)
+        self.assertEqual(len(nova.attempts), 1)
+
+    def test_failures_do_not_nest(self) -> None:
+        """
+        Whoever sends again as soon as it fails, fails as often, and nothing nests.
+        """
+        nova = _Nova()
+        nova.refusing = {"a"}
+        asked = self.chain(nova, lambda _e: None, 3000)
+        self.assertEqual(len(asked), 3000)
+        self.assertEqual({type(e.told[-1]) for e in asked}, {UpstreamUnavailable})
+        self.assertEqual(len(nova.attempts), 1)
+
+    def test_cancels_others(self) -> None:
+        """
+        An exchange may forget others while it is told of its own failure.
+        """
+        nova = _Nova()
+        nova.accepting = False
+        second = ask()
+        first = ask()
+        first.then = lambda _told: nova.pool.cancel(second)
+        nova.send(first)
+        nova.send(second)
+        for attempt in list(nova.attempts):
+            attempt.refuse()
+        self.assertEqual(first.summary, [UpstreamUnavailable])
+        self.assertEqual(second.told, [])
+
+    def test_protocol(self) -> None:
+        """
+        What the pool makes is a protocol.
+        """
+        nova = _Nova()
+        nova.send()
+        self.assertTrue(verifyObject(IProtocol, nova.attempts[0].wire.protocol))
