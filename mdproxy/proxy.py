@@ -31,7 +31,7 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
     UpstreamUnavailable,
 )
-from mdproxy.http.parsing import BadRequest, RequestBounds, check_request
+from mdproxy.http.parsing import METHODS, BadRequest, RequestBounds, check_request
 from mdproxy.http.server import Fields, Reply
 from mdproxy.interfaces import IUpstream
 from mdproxy.limits import Seldom, Shares
@@ -299,6 +299,8 @@ class ReverseProxyResource:
         except BadRequest as bad:
             self.count(f"status-{bad.status}")
             request.setResponseCode(bad.status)
+            if bad.status == 405:
+                request.setHeader(b"allow", b", ".join(sorted(METHODS)))
             request.finish()
             return NOT_DONE_YET
         finished = request.notifyFinish()
@@ -337,7 +339,9 @@ class SiteReply:
         """
         self._request.setResponseCode(status, phrase)
         headers = self._request.responseHeaders
-        headers.removeHeader(b"content-type")
+        # What the Site would say by itself, unless the fields say it.
+        for name in {b"content-type", *(name.lower() for name, _ in fields)}:
+            headers.removeHeader(name)
         for name, value in fields:
             headers.addRawHeader(name, value)
         if length is not None:
