@@ -305,7 +305,8 @@ class RequestReader:
         codings = self._values(b"transfer-encoding")
         lengths = self._values(b"content-length")
         if codings:
-            if lengths or version == "1.0" or len(codings) > 1:
+            # httptools 0.6 passes on an empty coding, which newer ones refuse.
+            if lengths or version == "1.0" or len(codings) > 1 or not codings[0]:
                 raise BadRequest(400, "ambiguous framing")
             if codings[0].lower() != b"chunked":
                 raise BadRequest(501, "transfer coding")
