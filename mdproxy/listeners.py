@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -214,15 +215,17 @@ class Listener(Service):
         super().startService()
         self._look_again()
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[Any]:
         """
         Accept no more; connections are closed by whoever drains the front.
+
+        @return: Fires when the sockets are closed.
         """
         super().stopService()
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
-        self._close()
+        return self._close()
 
     def describe(self) -> Mapping[str, Any]:
         """
@@ -305,27 +308,29 @@ class Listener(Service):
 
         @return: Why not; C{None}: it does.
         """
+        channels = _Channels(self._front, self.find_caller)
         try:
-            opened = self._open(place)
+            # The reactor takes a descriptor of its own.
+            with self._open(place) as opened:
+                self._ports[place] = self._reactor.adoptStreamPort(
+                    opened.fileno(), place.family, channels
+                )
         except OSError as error:
             return f"{place.address} port {place.port}: {error.strerror or error}"
-        # The reactor takes a descriptor of its own.
-        with opened:
-            self._ports[place] = self._reactor.adoptStreamPort(
-                opened.fileno(), place.family, _Channels(self._front, self.find_caller)
-            )
         return None
 
-    def _close(self) -> None:
+    def _close(self) -> Deferred[Any]:
         """
         Close the sockets and forget the device's neighbours.
+
+        @return: Fires when the sockets are closed.
         """
-        for port in self._ports.values():
-            port.stopListening()
-        self._ports.clear()
+        ports, self._ports = self._ports, {}
+        closing = [maybeDeferred(port.stopListening) for port in ports.values()]
         if self._ifindex is not None:
             self._neighbours.detach(self._ifindex)
             self._ifindex = None
+        return gatherResults(closing)
 
     def _tell(self, problem: str | None) -> None:
         """
