@@ -375,11 +375,15 @@ def main() -> None:
     Attack as stdin says.
     """
     order = json.load(sys.stdin)
-    attack = Attack(Wire(order), random.Random(order["seed"]))
-    if order["patient"]:
-        attack.besiege(order["rounds"])
-    else:
+    wire = Wire(order)
+    if order["act"] == "claim":
+        wire.claim(wire.own, loudly=True)
+        return
+    attack = Attack(wire, random.Random(order["seed"]))
+    if order["act"] == "hurry":
         attack.hurry(order["rounds"])
+    else:
+        attack.besiege(order["rounds"])
     print(json.dumps(attack.report()))
 
 

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.lab.guest import Guest
 from tests.lab.machines import Machine, load_machines
 from tests.lab.proxy import NOVA_PORT, Proxy, start_devnova
-from tests.lab.world import World, require, wait_for
+from tests.lab.stage import wait_for
+from tests.lab.world import World, require
 
 
 @frozen

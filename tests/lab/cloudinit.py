@@ -22,7 +22,7 @@ from typing import Any
 from attrs import frozen
 
 from tests.lab.machines import Machine
-from tests.lab.world import CHECKOUT, LabError, Namespace
+from tests.lab.stage import CHECKOUT, LabError, Namespace
 
 CACHE = CHECKOUT / ".cache" / "cloudinit"
 #: What cloud-init 22.4.2's data sources import, and what that needs.

@@ -15,7 +15,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from tests.lab.world import METADATA_ADDRESS, LabError, Namespace
+from tests.lab.stage import LabError, Namespace
+from tests.lab.world import METADATA_ADDRESS
 
 _SCRIPT = str(Path(__file__).with_name("vm.py"))
 

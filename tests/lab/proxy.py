@@ -19,7 +19,7 @@ from attrs import define, field
 from tests.lab.guest import Answer, Guest, Talk, request
 from tests.lab.machines import INSTANCES, Machine
 from tests.lab.nova import SECRET
-from tests.lab.world import LabError, Running, World, wait_for
+from tests.lab.stage import LabError, Running, Stage, wait_for
 
 NOVA_PORT = 8775
 INTROSPECTION_PORT = 8085
@@ -35,14 +35,14 @@ def write_private(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def start_devnova(world: World) -> Running:
+def start_devnova(stage: Stage, port: int = NOVA_PORT) -> Running:
     """
     Start the stand-in for Nova inside the hypervisor.
     """
-    secret = world.directory / "devnova.secret"
+    secret = stage.directory / "devnova.secret"
     write_private(secret, SECRET)
-    running = world.start_python(
-        world.hypervisor,
+    running = stage.start_python(
+        stage.hypervisor,
         "devnova",
         "-m",
         "mdproxy.devnova",
@@ -50,7 +50,7 @@ def start_devnova(world: World) -> Running:
         "--secret-file",
         str(secret),
         "--listen",
-        f"tcp:{NOVA_PORT}:interface=127.0.0.1",
+        f"tcp:{port}:interface=127.0.0.1",
     )
     wait_for("devnova", lambda: "instances on" in running.said())
     return running
@@ -73,19 +73,23 @@ def signed(machine: Machine) -> list[str]:
 @define
 class Proxy:
     """
-    C{twistd mdproxy}, from C{start} to the end of the world it runs in.
+    C{twistd mdproxy}, from C{start} to the end of the stage it runs on.
 
     @ivar known: The VMs whose ports the inventory knows from the start.
     @ivar options: Sections of the configuration on top of the usual.
-    @ivar networks: The networks it listens on.
+    @ivar networks: The bridges it listens on.
     @ivar wrapper: A command that starts it, with its arguments.
+    @ivar nova_port: Where Nova is.
+    @ivar introspection_port: Where it tells of itself.
     """
 
-    world: World
+    stage: Stage
     known: Iterable[Machine]
     options: Sections = field(factory=dict)
     networks: tuple[str, ...] = ("br-tenant1", "br-tenant2")
     wrapper: tuple[str, ...] = ()
+    nova_port: int = NOVA_PORT
+    introspection_port: int = INTROSPECTION_PORT
     running: Running = field(init=False)
 
     @property
@@ -93,26 +97,26 @@ class Proxy:
         """
         The file of ports.
         """
-        return self.world.directory / "ports.yaml"
+        return self.stage.directory / "ports.yaml"
 
     @property
     def config(self) -> Path:
         """
         The configuration file.
         """
-        return self.world.directory / "mdproxy.conf"
+        return self.stage.directory / "mdproxy.conf"
 
     def start(self) -> None:
         """
         Write its files, start it, and wait until every listener is there.
         """
         self.know(self.known)
-        write_private(self.world.directory / "secret", f"{SECRET}\n")
+        write_private(self.stage.directory / "secret", f"{SECRET}\n")
         self.config.write_text(self._configuration())
         twistd = str(Path(sys.executable).with_name("twistd"))
         arguments = ("-n", "--pidfile=", "mdproxy", "--config-file", str(self.config))
-        self.running = self.world.start(
-            self.world.hypervisor, "mdproxy", *self.wrapper, twistd, *arguments
+        self.running = self.stage.start(
+            self.stage.hypervisor, "mdproxy", *self.wrapper, twistd, *arguments
         )
         wait_for(f"proxy ({self.config})", self._is_up, 30)
 
@@ -128,7 +132,7 @@ class Proxy:
         """
         Ask the introspection endpoint, from where the operator is.
         """
-        return self._locally(INTROSPECTION_PORT, request(target))
+        return self._locally(self.introspection_port, request(target))
 
     def status(self) -> Any:
         """
@@ -143,7 +147,7 @@ class Proxy:
         """
         Ask what the proxy relays to directly, as only the hypervisor can.
         """
-        return self._locally(NOVA_PORT, request(target, *signed(machine)))
+        return self._locally(self.nova_port, request(target, *signed(machine)))
 
     def signal(self, number: signal.Signals) -> None:
         """
@@ -164,7 +168,7 @@ class Proxy:
         Ask something on the hypervisor's loopback.
         """
         talk = Talk(((0, question),), host="127.0.0.1", port=port)
-        [answer] = Guest(self.world.hypervisor).talk(talk)
+        [answer] = Guest(self.stage.hypervisor).talk(talk)
         return answer
 
     def _is_up(self) -> bool:
@@ -180,22 +184,22 @@ class Proxy:
         """
         Write the configuration file.
         """
-        directory = self.world.directory
+        directory = self.stage.directory
         leases = [
-            f"dnsmasq:{self.world.leases(network)}@{network}"
+            f"dnsmasq:{self.stage.leases(network)}@{network}"
             for network in self.networks
         ]
         sections: dict[str, dict[str, object]] = {
             "DEFAULT": {
                 "nova_metadata_host": "127.0.0.1",
-                "nova_metadata_port": NOVA_PORT,
+                "nova_metadata_port": self.nova_port,
                 "metadata_proxy_shared_secret_file": directory / "secret",
                 "inventories": "static",
             },
             "static": {"path": self.inventory},
             "leases": {"sources": ", ".join(leases)},
             "introspection": {
-                "endpoint": f"tcp:{INTROSPECTION_PORT}:interface=127.0.0.1"
+                "endpoint": f"tcp:{self.introspection_port}:interface=127.0.0.1"
             },
         }
         for network in self.networks:

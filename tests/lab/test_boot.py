@@ -15,7 +15,7 @@ from tests.lab.case import LabTestCase
 from tests.lab.certs import Certificates, make
 from tests.lab.machines import Machine
 from tests.lab.proxy import NOVA_PORT
-from tests.lab.world import wait_for
+from tests.lab.stage import wait_for
 
 SOURCES = ("OpenStack", "Ec2")
 

@@ -11,7 +11,8 @@ from tests.lab.case import LabTestCase
 from tests.lab.guest import Talk, request
 from tests.lab.nova import SECRET
 from tests.lab.proxy import INTROSPECTION_PORT, NOVA_PORT, Proxy, signed
-from tests.lab.world import GATEWAY, METADATA_ADDRESS, METADATA_ADDRESS6, wait_for
+from tests.lab.stage import wait_for
+from tests.lab.world import GATEWAY, METADATA_ADDRESS, METADATA_ADDRESS6
 
 
 class SignalTests(LabTestCase):

@@ -9,62 +9,15 @@ security helps.
 
 from __future__ import annotations
 
-import base64
-import json
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
-
 from tests.lab.case import LabTestCase
 from tests.lab.guest import Talk, request
 from tests.lab.machines import Machine
-from tests.lab.world import GATEWAY, METADATA_ADDRESS, World, wait_for
-
-_ATTACKS = "tests/lab/attacks.py"
-
-
-@frozen
-class Attacker:
-    """
-    A VM that wants what another VM on its bridge would get.
-
-    @ivar rogue: The attacker.
-    @ivar victim: The other.
-    """
-
-    world: World
-    rogue: Machine
-    victim: Machine
-
-    def attack(
-        self, rounds: int, patient: bool = False, port: int = 80, seed: int = 1
-    ) -> dict[str, Any]:
-        """
-        Attack, and say what came of it.
-
-        @return: What L{tests.lab.attacks} reports.
-        """
-        order = {
-            "own_mac": self.rogue.mac,
-            "victim_mac": self.victim.mac,
-            "router_mac": self.world.mac_of(self.victim.network),
-            "victim": self.victim.ipv4,
-            "gateway": GATEWAY,
-            "server": METADATA_ADDRESS,
-            "port": port,
-            "seed": seed,
-            "rounds": rounds,
-            "patient": patient,
-            "learns": [base64.b64encode(s).decode() for s in self.victim.secrets],
-        }
-        python = (sys.executable, "-I", "-S", _ATTACKS)
-        vm = self.world.vms[self.rogue.hostname]
-        done = vm.run(*python, stdin=json.dumps(order).encode(), timeout=400)
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
+from tests.lab.rogue import Attacker
+from tests.lab.stage import wait_for
 
 
 class TakeoverTests(LabTestCase):
@@ -96,7 +49,7 @@ class TakeoverTests(LabTestCase):
         """
         self.world.hypervisor.ip("link", "set", self.world.tap(machine), "down")
 
-    def attack_both(self, **details: Any) -> list[dict[str, Any]]:
+    def attack_both(self, act: str, rounds: int) -> list[dict[str, Any]]:
         """
         Attack a VM that defends itself and one that is silent, at the same time.
 
@@ -105,7 +58,7 @@ class TakeoverTests(LabTestCase):
         self.silence(self.blue.victim)
         with ThreadPoolExecutor(2) as pool:
             attacks: list[Future[dict[str, Any]]] = [
-                pool.submit(attacker.attack, seed=seed, **details)
+                pool.submit(attacker.attack, act, rounds, seed=seed)
                 for seed, attacker in enumerate((self.red, self.blue))
             ]
             return [attack.result() for attack in attacks]
@@ -138,11 +91,11 @@ class TakeoverTests(LabTestCase):
         the frame and the neighbour entry at one moment: so the other tests can fail.
         """
         self.silence(self.blue.victim)
-        modes = (("address", False), ("accept", False), ("always", True))
-        for port, (mode, patient) in enumerate(modes, 8000):
+        modes = (("address", "hurry"), ("accept", "hurry"), ("always", "besiege"))
+        for port, (mode, act) in enumerate(modes, 8000):
             self.serve_naively(mode, port)
-            rounds = 2 if patient else 40
-            report = self.blue.attack(rounds, patient=patient, port=port)
+            rounds = 2 if act == "besiege" else 40
+            report = self.blue.attack(act, rounds, port=port)
             self.assertGreater(report["leaks"], 0, (mode, report))
 
     def test_stealing_an_address_gets_nothing(self) -> None:
@@ -152,37 +105,21 @@ class TakeoverTests(LabTestCase):
         """
         self.start_devnova()
         victim, rogue = self.red.victim, self.red.rogue
-        thief = self.world.vms[rogue.hostname]
-        thief.ip("addr", "add", f"{victim.ipv4}/32", "dev", "eth0")
-        self.announce(rogue, victim)
         targets = ("/openstack/latest/meta_data.json", "/latest/user-data")
         asks = [
             Talk(((0, request(target)),), source=victim.ipv4)
             for target in targets
             for _ in range(4)
         ]
-        for answer in self.guest(rogue.hostname).talk(*asks, parallel=len(asks)):
+        with self.red.having_the_address():
+            answers = self.guest(rogue.hostname).talk(*asks, parallel=len(asks))
+        for answer in answers:
             self.assertIn(answer.status, (0, 404, 503), answer)
             for secret in victim.secrets:
                 self.assertNotIn(secret, answer.raw)
-        thief.ip("addr", "del", f"{victim.ipv4}/32", "dev", "eth0")
-        self.announce(victim, victim)
-        [answer] = self.guest(victim.hostname).talk(Talk(((0, request(targets[0])),)))
+        self.assertIn(404, {answer.status for answer in answers})
+        answer = self.guest(victim.hostname).ask(targets[0])
         self.assertEqual(answer.json()["uuid"], victim.instance)
-
-    def announce(self, speaker: Machine, owner: Machine) -> None:
-        """
-        Have a VM tell the hypervisor that it has an address now.
-        """
-        claim = (
-            "import socket, sys; sys.path.insert(0, 'tests/lab'); import attacks;"
-            "own, address, gateway = sys.argv[1:];"
-            "order = dict(own_mac=own, victim_mac=own, router_mac='ff:ff:ff:ff:ff:ff',"
-            " victim=address, gateway=gateway, server='0.0.0.0');"
-            "attacks.Wire(order).claim(attacks.octets(own), loudly=True)"
-        )
-        vm = self.world.vms[speaker.hostname]
-        vm.run(sys.executable, "-S", "-c", claim, speaker.mac, owner.ipv4, GATEWAY)
 
     def test_a_thousand_timings_get_nothing(self) -> None:
         """
@@ -191,7 +128,7 @@ class TakeoverTests(LabTestCase):
         """
         bounds = {"max_unidentified_per_mac": 64}
         self.start_devnova(options={"hold": bounds})
-        reports = self.attack_both(rounds=500)
+        reports = self.attack_both("hurry", 500)
         self.assertEqual(sum(r["counts"]["attempts"] for r in reports), 1000)
         self.check(reports)
 
@@ -201,7 +138,7 @@ class TakeoverTests(LabTestCase):
         answer when the kernel sends it again, gets nothing.
         """
         self.start_devnova()
-        self.check(self.attack_both(rounds=6, patient=True))
+        self.check(self.attack_both("besiege", 6))
 
     def test_syn_cookies_help_nobody(self) -> None:
         """
@@ -210,5 +147,5 @@ class TakeoverTests(LabTestCase):
         """
         self.world.hypervisor.sysctl("ipv4/tcp_syncookies", 2)
         self.start_devnova()
-        self.check(self.attack_both(rounds=60))
-        self.check(self.attack_both(rounds=2, patient=True))
+        self.check(self.attack_both("hurry", 60))
+        self.check(self.attack_both("besiege", 2))

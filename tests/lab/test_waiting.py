@@ -8,7 +8,8 @@ import time
 
 from tests.lab.case import LabTestCase
 from tests.lab.guest import Talk, request
-from tests.lab.world import METADATA_ADDRESS, wait_for
+from tests.lab.stage import wait_for
+from tests.lab.world import METADATA_ADDRESS
 
 OPENSTACK = "/openstack/latest/meta_data.json"
 EC2 = "/latest/meta-data/hostname"

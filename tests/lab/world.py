@@ -12,24 +12,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from itertools import count
-from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
+from collections.abc import Iterable
 from unittest import SkipTest
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from tests.lab.machines import Machine
+from tests.lab.stage import LabError, Namespace, Running, Stage, run, wait_for
 
-#: The root of the checkout; what runs in a namespace is started from here.
-CHECKOUT = Path(__file__).resolve().parents[2]
 #: Where instances look for their metadata.
 METADATA_ADDRESS = "169.254.169.254"
 METADATA_ADDRESS6 = "fe80::a9fe:a9fe"
@@ -65,15 +55,6 @@ while [ $# -ge 2 ]; do
 done
 """
 
-_serial = count(1)
-Answer = TypeVar("Answer")
-
-
-class LabError(Exception):
-    """
-    The lab itself, not what is tested in it, does not work.
-    """
-
 
 def missing() -> list[str]:
     """
@@ -103,160 +84,31 @@ def require() -> None:
     raise SkipTest("; ".join(reasons))
 
 
-def wait_for(
-    what: str, probe: Callable[[], Answer | None], seconds: float = 15.0
-) -> Answer:
-    """
-    Ask again and again until there is an answer.
-
-    @param what: What is waited for, for the error.
-    @param probe: Returns something true when it is there.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        found = probe()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise LabError(f"after {seconds:g} s there was still no {what}")
-        time.sleep(0.05)
-
-
-@frozen
-class Namespace:
-    """
-    A network namespace that this lab made.
-    """
-
-    name: str
-
-    def command(self, *argv: str) -> list[str]:
-        """
-        Say how to run a command inside.
-        """
-        return ["ip", "netns", "exec", self.name, *argv]
-
-    def run(
-        self, *argv: str, stdin: bytes = b"", check: bool = True, timeout: float = 60.0
-    ) -> subprocess.CompletedProcess[bytes]:
-        """
-        Run a command inside and wait for it.
-
-        @raise LabError: If it fails and C{check} is set.
-        """
-        return _run(self.command(*argv), stdin, check, timeout)
-
-    def ip(self, *argv: str) -> None:
-        """
-        Run C{ip} on this namespace.
-        """
-        _run(["ip", "-n", self.name, *argv])
-
-    def sysctl(self, name: str, value: int) -> None:
-        """
-        Set a kernel parameter of this namespace.
-
-        @param name: Its path below /proc/sys/net.
-        """
-        self.run("sh", "-c", f"echo {value} >/proc/sys/net/{name}")
-
-
-def _run(
-    argv: list[str], stdin: bytes = b"", check: bool = True, timeout: float = 60.0
-) -> subprocess.CompletedProcess[bytes]:
-    """
-    Run a command from the checkout.
-    """
-    done = subprocess.run(
-        argv, input=stdin, capture_output=True, timeout=timeout, cwd=CHECKOUT
-    )
-    if check and done.returncode != 0:
-        said = (done.stderr or done.stdout).decode("utf-8", "replace")[-2000:]
-        raise LabError(f"{' '.join(argv)} ended with {done.returncode}: {said}")
-    return done
-
-
 @define
-class Running:
-    """
-    A process that this lab started, inside a namespace.
-
-    @ivar log: Where its output goes.
-    """
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def said(self) -> str:
-        """
-        Read all that it has written.
-        """
-        return self.log.read_text("utf-8", "replace")
-
-    def stop(self, seconds: float = 10.0) -> int:
-        """
-        End it, first politely.
-
-        @return: Its exit code.
-        """
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-
-@define
-class World:
+class World(Stage):
     """
     The hypervisor, its bridges and its VMs, from C{with} to the end of the block.
 
     @ivar machines: The VMs to start.
-    @ivar directory: A folder for this world's files, gone afterwards.
-    @ivar hypervisor: Where the bridges are and the proxy runs.
     @ivar vms: Each VM's namespace, by host name.
     @ivar networks: The bridges that exist, in the order they were made.
     """
 
     machines: tuple[Machine, ...]
-    directory: Path = field(init=False)
-    hypervisor: Namespace = field(init=False)
     vms: dict[str, Namespace] = field(factory=dict, init=False)
     networks: list[str] = field(factory=list, init=False)
-    _prefix: str = field(init=False)
-    _cleanup: ExitStack = field(factory=ExitStack, init=False)
 
-    def __enter__(self) -> World:
+    def furnish(self) -> None:
         """
-        Make everything and wait until every VM has its address.
+        Make the hypervisor and its networks, and wait until every VM has its address.
         """
-        self._prefix = f"mdlab-{os.getpid()}-{next(_serial)}-"
-        with ExitStack() as cleanup:
-            self._cleanup = cleanup
-            self.directory = Path(tempfile.mkdtemp(prefix=self._prefix))
-            cleanup.callback(shutil.rmtree, self.directory, ignore_errors=True)
-            self.hypervisor = self._namespace("hv")
-            # Strict filtering would drop one of two overlapping networks.
-            for device in ("all", "default"):
-                self.hypervisor.sysctl(f"ipv4/conf/{device}/rp_filter", 2)
-            for network in dict.fromkeys(m.network for m in self.machines):
-                self.add_network(network)
-            self.boot(self.machines)
-            self._cleanup = cleanup.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """
-        Take down all that was made, in reverse order.
-        """
-        self._cleanup.close()
+        self.hypervisor = self._namespace("hv")
+        # Strict filtering would drop one of two overlapping networks.
+        for device in ("all", "default"):
+            self.hypervisor.sysctl(f"ipv4/conf/{device}/rp_filter", 2)
+        for network in dict.fromkeys(m.network for m in self.machines):
+            self.add_network(network)
+        self.boot(self.machines)
 
     def add_network(self, network: str) -> None:
         """
@@ -282,12 +134,6 @@ class World:
         ip = self.hypervisor.ip
         ip("addr", "add", f"{METADATA_ADDRESS}/32", "dev", network, "scope", "link")
         ip("addr", "add", f"{METADATA_ADDRESS6}/64", "dev", network, "nodad")
-
-    def leases(self, network: str) -> Path:
-        """
-        Say where the DHCP server of a network keeps its leases.
-        """
-        return self.directory / f"{network}.leases"
 
     def tap(self, machine: Machine) -> str:
         """
@@ -334,42 +180,13 @@ class World:
             entry = ("fdb", "replace", machine.mac, "dev", tap, "master", "static")
             self.hypervisor.run("bridge", *entry)
 
-    def start(
-        self, namespace: Namespace, name: str, *argv: str, **environment: str
-    ) -> Running:
-        """
-        Start a process inside a namespace; it ends with the world.
-
-        @param name: What its log file is called.
-        @param environment: Variables on top of this process's own.
-        """
-        log = self.directory / f"{name}.log"
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                namespace.command(*argv),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=CHECKOUT,
-                env={**os.environ, **environment},
-            )
-        running = Running(process, log)
-        self._cleanup.callback(running.stop)
-        return running
-
-    def start_python(self, namespace: Namespace, name: str, *argv: str) -> Running:
-        """
-        Start this Python inside a namespace.
-        """
-        return self.start(namespace, name, sys.executable, *argv)
-
     def _namespace(self, name: str) -> Namespace:
         """
         Make a namespace that goes with the world.
         """
         namespace = Namespace(self._prefix + name)
-        _run(["ip", "netns", "add", namespace.name])
-        self._cleanup.callback(_run, ["ip", "netns", "del", namespace.name])
+        run(["ip", "netns", "add", namespace.name])
+        self._cleanup.callback(run, ["ip", "netns", "del", namespace.name])
         namespace.ip("link", "set", "lo", "up")
         return namespace
 
