@@ -26,12 +26,18 @@ class InOrder(MultiService):
     Listeners stand last, so that nothing is asked of a part that has stopped.
     """
 
+    _log = Logger()
+
     async def _stop_children(self) -> None:
         """
-        Stop the children, the last first.
+        Stop the children, the last first; one that can't be stopped keeps no other.
         """
         for child in reversed(list(self)):
-            await maybeDeferred(child.stopService)
+            try:
+                await maybeDeferred(child.stopService)
+            except Exception:
+                part = type(child).__name__
+                self._log.failure("{part} can't be stopped", part=part)
 
     def stopService(self) -> Deferred[None]:
         """
