@@ -288,6 +288,10 @@ class Upstream:
             self._rest(reach, error)
         elif connection in reach.idle:
             reach.idle.remove(connection)
+            if self._queue and not connection.served:
+                # Opened for somebody and lost before it carried anything (TLS 1.3
+                # refuses a client's certificate after the handshake): not reached.
+                self._rest(reach, error)
         reach.busy.discard(connection)
         self._assign()
 
