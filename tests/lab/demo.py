@@ -274,7 +274,9 @@ def main() -> int:
                 f"Ctrl-C, or kill {os.getpid()}, ends it.",
             )
             sys.stdout.flush()
-            signal.pause()
+            ends = {signal.SIGINT, signal.SIGTERM}
+            signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+            signal.sigwait(ends)
     return 1 if script.wrong else 0
 
 
