@@ -72,14 +72,13 @@ class Options(usage.Options):
 
     def opt_config_file(self, path: str) -> None:
         """
-        A configuration file; may be given again, and later ones win.  Without any:
-        /etc/mdproxy/mdproxy.conf.
+        A configuration file; the last wins. Default: /etc/mdproxy/mdproxy.conf
         """
         self["config-files"].append(path)
 
     def opt_config_dir(self, path: str) -> None:
         """
-        A directory whose *.conf files are read after the files; may be given again.
+        A directory whose *.conf files are read after them; may be given again
         """
         self["config-dirs"].append(path)
 

@@ -1,0 +1,567 @@
+"""
+Tests for L{mdproxy.tap}: the wiring in memory, and one real process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.application.service import IService
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from mdproxy.life import InOrder
+from mdproxy.tap import Options, makeService
+from tests.secrecy import BODY, SECRET, SecrecyTestCase, find_secret
+
+CONFIG = """
+[DEFAULT]
+nova_metadata_host = 127.0.0.1
+nova_metadata_port = {nova}
+metadata_proxy_shared_secret_file = {directory}/secret
+inventories = static
+[static]
+path = {directory}/ports.yaml
+[leases]
+sources = dnsmasq:{directory}/leases@loop
+[listener:loop]
+kind = address
+address = 127.0.0.1
+port = {port}
+identify_by = address
+[introspection]
+endpoint = tcp:{introspection}:interface=127.0.0.1
+"""
+PORTS = """
+ports:
+- {network: loop, mac: "fa:16:3e:00:00:01", addresses: [127.0.0.1],
+   instance: i-1, project: p-1}
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """
+    Find ports that nobody listens at.
+    """
+    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    numbers = [each.getsockname()[1] for each in found]
+    for each in found:
+        each.close()
+    return numbers
+
+
+def write_config(directory: Path, more: str = "", nova: int = 8775) -> dict[str, Any]:
+    """
+    Write a working configuration and all that it names.
+
+    @param more: Further lines, in the last section or a new one.
+
+    @return: What it says, with its own path as C{config}.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    port, introspection = free_ports(2)
+    says: dict[str, Any] = {
+        "directory": directory.absolute(),
+        "nova": nova,
+        "port": port,
+        "introspection": introspection,
+        "config": directory.absolute() / "mdproxy.conf",
+    }
+    secret = directory / "secret"
+    secret.touch(0o600)
+    secret.write_bytes(SECRET + b"\n")
+    (directory / "ports.yaml").write_text(PORTS)
+    (directory / "leases").write_text("")
+    says["config"].write_text(CONFIG.format(**says) + more)
+    return says
+
+
+class OptionsTests(SynchronousTestCase):
+    """
+    Tests for L{Options}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Write a configuration.
+        """
+        self.says = write_config(Path(self.mktemp()))
+        self.path = str(self.says["config"])
+
+    def parse(self, *arguments: str) -> Options:
+        """
+        Read a command line.
+        """
+        options = Options()
+        options.parseOptions(arguments)
+        return options
+
+    def test_one_file(self) -> None:
+        """
+        The configuration is read with the command line.
+        """
+        config = self.parse("--config-file", self.path)["config"]
+        self.assertEqual(config.secret, SECRET)
+        self.assertEqual(config.listeners[0].port, self.says["port"])
+
+    def test_more_files(self) -> None:
+        """
+        Of several files the last wins, and directories come after files.
+        """
+        later = self.says["directory"] / "later.conf"
+        later.write_text("[DEFAULT]\ndrain_timeout = 7\n")
+        both = ("--config-file", self.path, "--config-file", str(later))
+        self.assertEqual(self.parse(*both)["config"].drain_timeout, 7)
+        directory = self.says["directory"] / "conf.d"
+        directory.mkdir()
+        (directory / "x.conf").write_text("[DEFAULT]\ndrain_timeout = 8\n")
+        config = self.parse("--config-dir", str(directory), *both)["config"]
+        self.assertEqual(config.drain_timeout, 8)
+
+    def test_faults(self) -> None:
+        """
+        What is wrong with the configuration is a wrong use of the command: all faults
+        at once, each with its place, and without the secret.
+        """
+        with open(self.path, "a") as file:
+            file.write("[hold]\nopenstak = 9\n[listener:two]\nkind = pigeon\n")
+        error = self.assertRaises(UsageError, self.parse, "--config-file", self.path)
+        lines = str(error).split("\n")
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn("[hold] openstak", str(error))
+        self.assertIn("[listener:two] kind", str(error))
+        self.assertIsNone(find_secret(str(error)))
+
+    def test_missing_file(self) -> None:
+        """
+        A file that is not there is named.
+        """
+        error = self.assertRaises(
+            UsageError, self.parse, "--config-file", "/nowhere/at-all.conf"
+        )
+        self.assertIn("/nowhere/at-all.conf", str(error))
+
+    def test_no_secret_shown(self) -> None:
+        """
+        The text of the options, and so of the configuration, shows no secret.
+        """
+        options = self.parse("--config-file", self.path)
+        self.assertIsNone(find_secret(repr(options)))
+        self.assertIsNone(find_secret(repr(options["config"])))
+
+
+class AdoptingReactor(MemoryReactorClock):
+    """
+    A reactor that remembers where what it adopts listens.
+    """
+
+    def __init__(self) -> None:
+        """
+        Begin with nothing.
+        """
+        super().__init__()
+        self.adopted: dict[tuple[str, int], Any] = {}
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> Any:
+        """
+        Provide C{IReactorSocket.adoptStreamPort}.
+        """
+        with socket.socket(fileno=os.dup(descriptor)) as listening:
+            host, port = listening.getsockname()[:2]
+        self.adopted[host, port] = factory
+        return super().adoptStreamPort(descriptor, cast(Any, family), factory)
+
+
+class MakeServiceTests(SecrecyTestCase):
+    """
+    Tests for L{makeService}.
+    """
+
+    def make(self, more: str = "") -> Any:
+        """
+        Make the service on a reactor in memory.
+        """
+        self.says = write_config(Path(self.mktemp()), more)
+        options = Options()
+        options.parseOptions(["--config-file", str(self.says["config"])])
+        self.reactor = AdoptingReactor()
+        return makeService(options, self.reactor)
+
+    def start(self, service: Any) -> None:
+        """
+        Start it, until the test is over.
+        """
+        service.privilegedStartService()
+        service.startService()
+
+    def test_makes_a_service(self) -> None:
+        """
+        It is a service; until it is started it listens nowhere and reads nothing.
+        """
+        service = self.make()
+        self.assertTrue(verifyObject(IService, service))
+        self.assertEqual(self.reactor.tcpServers, [])
+        self.assertEqual(self.reactor.adopted, {})
+        self.assertEqual(self.reactor.getReaders(), [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_listens(self) -> None:
+        """
+        Instances are listened to at the listener's place and operators at the
+        introspection's; nowhere else.
+        """
+        service = self.make()
+        self.start(service)
+        self.assertEqual(list(self.reactor.adopted), [("127.0.0.1", self.says["port"])])
+        ((port, _factory, _backlog, interface),) = self.reactor.tcpServers
+        self.assertEqual((port, interface), (self.says["introspection"], "127.0.0.1"))
+        self.assertEqual(self.reactor.unixServers, [])
+        self.successResultOf(service.stopService())
+
+    def test_stops(self) -> None:
+        """
+        When it is stopped nothing is left: no reader, no timer.
+        """
+        service = self.make()
+        self.start(service)
+        self.reactor.pump([0.25] * 8)
+        self.assertNotEqual(self.reactor.getReaders(), [])
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.reactor.getReaders(), [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_order(self) -> None:
+        """
+        Listeners are the last part, so that they are stopped first; and what is in
+        flight is finished before any source stops.
+        """
+        service = self.make()
+        self.assertIsInstance(service, InOrder)
+        names = [type(part).__name__ for part in service]
+        self.assertEqual(names[-2:], ["FrontService", "MultiService"])
+        self.assertIn("StaticInventory", names[:-2])
+
+    def test_status(self) -> None:
+        """
+        Operators read of every part, as JSON, without any secret; instances can't, for
+        their port is another factory.
+        """
+        service = self.make()
+        self.start(service)
+        self.reactor.pump([0.25] * 8)
+        ((_port, factory, _backlog, _interface),) = self.reactor.tcpServers
+        transport = StringTransport()
+        cast(Any, factory).buildProtocol(None).makeConnection(transport)
+        protocol = transport.producer
+        assert protocol is not None
+        cast(Any, protocol).dataReceived(b"GET /status HTTP/1.0\r\n\r\n")
+        head, _empty, body = transport.value().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.0 200 "), head)
+        status = json.loads(body)
+        self.assertEqual(
+            list(status), ["listeners", "sources", "upstream", "proxy", "front"]
+        )
+        kinds = [source["kind"] for source in status["sources"]]
+        self.assertEqual(kinds, ["neighbours", "static", "dnsmasq"])
+        self.assertEqual([s["state"] for s in status["sources"]], ["live"] * 3)
+        self.assertIsNone(find_secret(body.decode()))
+        self.successResultOf(service.stopService())
+
+    def test_notes(self) -> None:
+        """
+        What is right but worth a line is logged.
+        """
+        self.make()
+        self.assertEqual(
+            [line for level, line in self.logged() if "identify_by" in line],
+            [line for level, line in self.logged() if level == "warn"],
+        )
+        self.assertEqual(len(self.logged()), 1)
+
+
+class HeldNova(Protocol):
+    """
+    A Nova that takes requests and answers when it is told to.
+    """
+
+    def __init__(self) -> None:
+        """
+        Be asked nothing yet.
+        """
+        self.heard = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Take a request.
+        """
+        self.heard += data
+        if self.heard.endswith(b"\r\n\r\n"):
+            cast(NovaFactory, self.factory).asked(self)
+
+    def answer(self) -> None:
+        """
+        Answer.
+        """
+        assert self.transport is not None
+        self.heard = b""
+        self.transport.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+        )
+
+
+class NovaFactory(Factory[HeldNova]):
+    """
+    Fires when Nova is asked.
+    """
+
+    protocol = HeldNova
+    noisy = False
+
+    def __init__(self) -> None:
+        """
+        Wait.
+        """
+        self._waiting: Deferred[HeldNova] = Deferred()
+
+    def next(self) -> Deferred[HeldNova]:
+        """
+        Wait for the next request.
+        """
+        self._waiting = Deferred()
+        return self._waiting
+
+    def asked(self, nova: HeldNova) -> None:
+        """
+        Take a request.
+        """
+        self._waiting.callback(nova)
+
+
+class Guest(Protocol):
+    """
+    Asks once and reads to the end.
+    """
+
+    def __init__(self) -> None:
+        """
+        Begin.
+        """
+        self.heard = b""
+        self.ended: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        """
+        Ask.
+        """
+        assert self.transport is not None
+        self.transport.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Read.
+        """
+        self.heard += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        That was all.
+        """
+        self.ended.callback(self.heard)
+
+
+class Twistd(ProcessProtocol):
+    """
+    A running C{twistd mdproxy}.
+
+    @ivar said: What it logged.
+    """
+
+    def __init__(self) -> None:
+        """
+        Begin.
+        """
+        self.said = ""
+        self.ended: Deferred[int | None] = Deferred()
+        self._waiting: list[tuple[str, Deferred[None]]] = []
+
+    def childDataReceived(self, child: int, data: bytes) -> None:
+        """
+        Read its log.
+        """
+        self.said += data.decode()
+        for text, waiting in list(self._waiting):
+            if text in self.said:
+                self._waiting.remove((text, waiting))
+                waiting.callback(None)
+
+    def says(self, text: str) -> Deferred[None]:
+        """
+        Wait until it has logged something.
+        """
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((text, waiting))
+        self.childDataReceived(0, b"")
+        return waiting
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        It has ended, with a status or by a signal.
+        """
+        self.ended.callback(cast(Any, reason.value).exitCode)
+
+
+class ProcessTests(TestCase):
+    """
+    C{twistd -n mdproxy} as a process, over loopback.
+    """
+
+    timeout = 60
+
+    async def start(self) -> None:
+        """
+        Start Nova and the process, and wait until it accepts.
+        """
+        self.nova = NovaFactory()
+        listening: IListeningPort = cast(Any, reactor).listenTCP(
+            0, self.nova, interface="127.0.0.1"
+        )
+        self.addCleanup(listening.stopListening)
+        nova_port = cast(Any, listening.getHost()).port
+        self.says = write_config(Path(self.mktemp()), nova=nova_port)
+        self.twistd = Twistd()
+        arguments = ["twistd", "-n", "--pidfile=", "mdproxy"]
+        self.process = cast(Any, reactor).spawnProcess(
+            self.twistd,
+            sys.executable,
+            [
+                sys.executable,
+                "-c",
+                "from twisted.scripts.twistd import run; run()",
+                *arguments[1:],
+                "--config-file",
+                str(self.says["config"]),
+            ],
+            env=os.environ,
+        )
+        self.addCleanup(self.kill)
+        await self.twistd.says("static is live")
+
+    async def kill(self) -> None:
+        """
+        End the process if it runs.
+        """
+        if self.process.pid is not None:
+            self.process.signalProcess("KILL")
+            await self.twistd.ended
+
+    async def ask(self) -> tuple[Guest, HeldNova]:
+        """
+        Ask as an instance.
+
+        @return: Who asked, and whom: Nova, which has not answered.
+        """
+        asked = self.nova.next()
+        where: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", self.says["port"])
+        while True:
+            try:
+                guest = await connectProtocol(where, Guest())
+                return guest, await asked
+            except ConnectionRefusedError:
+                await deferLater(cast(Any, reactor), 0.05)
+
+    async def refuses(self) -> None:
+        """
+        Wait until nobody can connect any more.
+        """
+        where: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", self.says["port"])
+        while True:
+            try:
+                late = await connectProtocol(where, Protocol())
+            except ConnectionRefusedError:
+                return
+            cast(Any, late.transport).abortConnection()
+
+    async def assert_ended_well(self) -> None:
+        """
+        It ends with status 0, and its log holds nothing secret.
+        """
+        self.assertEqual(await self.twistd.ended, 0, self.twistd.said)
+        self.assertIsNone(find_secret(self.twistd.said), self.twistd.said)
+
+    def assert_whole(self, heard: bytes) -> None:
+        """
+        An instance has got its whole answer.
+        """
+        self.assertTrue(heard.startswith(b"HTTP/1.1 200 OK\r\n"), heard)
+        self.assertTrue(heard.endswith(b"\r\n\r\n" + BODY), heard)
+
+    async def test_life(self) -> None:
+        """
+        SIGHUP does not end it; SIGTERM finishes what is in flight, takes nothing more,
+        and ends it with status 0.
+        """
+        await self.start()
+        guest, nova = await self.ask()
+        self.assertIn(b"\r\nX-Instance-ID: i-1\r\n", nova.heard)
+        self.assertIn(b"\r\nX-Forwarded-For: 127.0.0.1\r\n", nova.heard)
+        self.process.signalProcess("HUP")
+        await self.twistd.says("SIGHUP: reading the inventories again")
+        nova.answer()
+        self.assert_whole(await guest.ended)
+        guest, nova = await self.ask()
+        self.process.signalProcess("TERM")
+        await self.twistd.says("stopping: what is in flight is finished first")
+        await self.refuses()
+        nova.answer()
+        self.assert_whole(await guest.ended)
+        await self.assert_ended_well()
+
+    async def test_hurry(self) -> None:
+        """
+        A second SIGTERM breaks what is in flight; that is status 0, too.
+        """
+        await self.start()
+        guest, _nova = await self.ask()
+        self.process.signalProcess("TERM")
+        await self.twistd.says("stopping: what is in flight is finished first")
+        self.process.signalProcess(signal.SIGTERM)
+        self.assertEqual(await guest.ended, b"")
+        await self.assert_ended_well()
+
+    async def test_usage(self) -> None:
+        """
+        C{python -m twisted mdproxy --help} shows the options; a broken configuration
+        ends it with a status that is not 0, and a line that says why.
+        """
+        broken = Path(self.mktemp())
+        broken.write_text("[DEFAULT]\nnova_metadata_prot = 1\n")
+        for arguments, said, status in (
+            (["--help"], "--config-file=", os.EX_OK),
+            (["--config-file", str(broken)], "nova_metadata_prot", os.EX_USAGE),
+        ):
+            twistd = Twistd()
+            cast(Any, reactor).spawnProcess(
+                twistd,
+                sys.executable,
+                [sys.executable, "-m", "twisted", "mdproxy", *arguments],
+                env=os.environ,
+            )
+            self.assertEqual(await twistd.ended, status)
+            self.assertIn(said, twistd.said)
+            self.assertNotIn("Traceback", twistd.said)
