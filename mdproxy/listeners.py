@@ -219,6 +219,8 @@ class Listener(Service):
         """
         Accept no more; connections are closed by whoever drains the front.
 
+        The neighbours are watched on: what is in flight is checked against them.
+
         @return: Fires when the sockets are closed.
         """
         super().stopService()
@@ -278,6 +280,8 @@ class Listener(Service):
         ifindex = self._find_device()
         if ifindex != self._ifindex:
             self._close()
+            if self._ifindex is not None:
+                self._neighbours.detach(self._ifindex)
             self._ifindex = ifindex
             if ifindex is not None:
                 self._neighbours.attach(ifindex, self.network)
@@ -321,16 +325,14 @@ class Listener(Service):
 
     def _close(self) -> Deferred[Any]:
         """
-        Close the sockets and forget the device's neighbours.
+        Close the sockets.
 
         @return: Fires when the sockets are closed.
         """
         ports, self._ports = self._ports, {}
-        closing = [maybeDeferred(port.stopListening) for port in ports.values()]
-        if self._ifindex is not None:
-            self._neighbours.detach(self._ifindex)
-            self._ifindex = None
-        return gatherResults(closing)
+        return gatherResults(
+            [maybeDeferred(port.stopListening) for port in ports.values()]
+        )
 
     def _tell(self, problem: str | None) -> None:
         """

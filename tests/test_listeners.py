@@ -300,7 +300,8 @@ class ListenerTests(ListenerTestCase):
 
     def test_stops(self) -> None:
         """
-        When it is stopped nothing listens, runs or is watched; it can start again.
+        When it is stopped nothing listens or runs, but what is in flight can still be
+        checked against the device's neighbours; it can start again.
         """
         listener = self.make_listener()
         for _ in range(2):
@@ -309,7 +310,7 @@ class ListenerTests(ListenerTestCase):
             self.successResultOf(listener.stopService())
             self.assertEqual(self.listening(), [])
             self.assertEqual(self.reactor.getDelayedCalls(), [])
-            self.assertEqual(self.neighbours.attached, {})
+            self.assertEqual(self.neighbours.attached, {7: "red"})
 
     def test_device_comes_later(self) -> None:
         """
