@@ -14,12 +14,16 @@ from typing import Any
 from attrs import frozen
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, MultiService
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
     serverFromString,
     wrapClientTLS,
 )
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python import usage
@@ -280,7 +284,7 @@ def make_upstream(
     def connect(
         endpoint: Endpoint, factory: Factory[NovaConnection], seconds: float
     ) -> Deferred[Any]:
-        tcp = HostnameEndpoint(reactor, endpoint.host, endpoint.port, timeout=seconds)
+        tcp = _tcp(reactor, endpoint, seconds)
         if endpoint.tls is None:
             return tcp.connect(factory)
         return wrapClientTLS(endpoint.tls, tcp).connect(factory)
@@ -296,6 +300,22 @@ def make_upstream(
         ),
         Extent(config.max_connections, config.max_queue),
     )
+
+
+def _tcp(reactor: Any, endpoint: Endpoint, seconds: float) -> IStreamClientEndpoint:
+    """
+    Tell how to open TCP to an endpoint.
+    """
+    kind: type[HostnameEndpoint | TCP4ClientEndpoint | TCP6ClientEndpoint]
+    if isIPAddress(endpoint.host):
+        kind = TCP4ClientEndpoint
+    elif isIPv6Address(endpoint.host):
+        kind = TCP6ClientEndpoint
+    else:
+        # It tells of a refused connection only 0.3 seconds later, when it has looked
+        # for another address; so it is for names alone.
+        kind = HostnameEndpoint
+    return kind(reactor, endpoint.host, endpoint.port, timeout=seconds)
 
 
 def _holds(config: Config) -> Shares:

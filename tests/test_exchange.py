@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -393,6 +393,17 @@ class HoldTests(ProxyTestCase):
             self.assert_own_answer(reply, 404)
         self.assertTrue(waiting[0][1].silent)
 
+    def test_many_addresses_of_one_mac(self) -> None:
+        """
+        Taking other addresses gives a MAC no more places.
+        """
+        asked = [
+            self.ask(caller=Caller("red", f"10.0.0.{number}", STRANGER.mac))
+            for number in range(20, 25)
+        ]
+        self.assertEqual([r.silent for _, r in asked], [True] * 4 + [False])
+        self.advance(8.1)
+
     def test_network_is_full(self) -> None:
         """
         On one network 64 wait and no more; on another there is place.
@@ -733,6 +744,17 @@ class AgainTests(ProxyTestCase):
         self.upstream.fail(UpstreamBroken("cut off"))
         self.assert_own_answer(reply, 502)
 
+    def test_whole_after_broken_off(self) -> None:
+        """
+        What comes after such an answer is relayed without anything of it.
+        """
+        _exchange, reply = self.ask()
+        self.upstream.begin(503, b"Down", length=100).body(b"half of the body")
+        self.upstream.fail(UpstreamBroken("cut off"))
+        self.advance(0.06)
+        self.upstream.answer(200, BODY)
+        self.assert_answer(reply, 200, BODY)
+
     def test_last_answer_is_relayed(self) -> None:
         """
         When the hold is used up Nova's last whole answer is relayed as it is, even if
@@ -852,6 +874,34 @@ class AgainTests(ProxyTestCase):
         for each in (reply, *(reply for _exchange, reply in paused)):
             self.assert_answer(each, 200, BODY)
         held.cancel()
+
+    def test_recovery_of_the_gone(self) -> None:
+        """
+        Whoever leaves while others are woken is not asked for.
+        """
+        (first, _), (second, _) = self.ask(), self.ask()
+        self.refuse()
+        self.refuse()
+        send = self.upstream.send
+
+        class Breaking:
+            """
+            An upstream with which every other client leaves.
+            """
+
+            cancel = staticmethod(self.upstream.cancel)
+
+            def send(self, exchange: IExchange) -> None:
+                """
+                Send.
+                """
+                send(exchange)
+                (second if exchange is first else first).cancel()
+
+        self.proxy.upstream = cast(Any, Breaking())
+        self.proxy.nova_recovered()
+        self.assertEqual(len(self.upstream.asked), 3)
+        self.upstream.answer()
 
     def test_client_gone(self) -> None:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -320,7 +321,12 @@ class StillHoldsTests(SynchronousTestCase):
         """
         It does not hold when the port is gone or is another instance's.
         """
-        for left in ((), (port_of(instance_id="i-2"),), (port_of(network="blue"),)):
+        for left in (
+            (),
+            (port_of(instance_id="i-2"),),
+            (evolve(port_of(), project_id="p-2"),),
+            (port_of(network="blue"),),
+        ):
             world = settled()
             identity = self.identity(world)
             world.know(*left)
@@ -402,6 +408,15 @@ class WaitTests(SynchronousTestCase):
         self.assertEqual(self.woken, [])
         self.world.clock.advance(0)
         self.assertEqual(self.woken, ["red"])
+        self.world.clock.advance(0)
+        self.assertEqual(self.woken, ["red"])
+
+    def test_a_new_wait_delays_nobody(self) -> None:
+        """
+        A wait that begins after a change does not put off those who wait already.
+        """
+        self.world.know(port_of())
+        self.addCleanup(self.world.lookup.wait("red", lambda: None))
         self.world.clock.advance(0)
         self.assertEqual(self.woken, ["red"])
 

@@ -26,8 +26,13 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from mdproxy.life import InOrder
+from mdproxy.life import FrontService, InOrder
+from mdproxy.lookup.decision import Policy
+from mdproxy.model import Caller, Neighbour, Request
+from mdproxy.proxy import ReverseProxyResource
 from mdproxy.tap import Options, makeService
+from tests.asking import RecordingReply
+from tests.playbook import Wire
 from tests.secrecy import BODY, SECRET, SecrecyTestCase, find_secret
 
 CONFIG = """
@@ -198,8 +203,14 @@ class MakeServiceTests(SecrecyTestCase):
         Make the service on a reactor in memory.
         """
         self.says = write_config(Path(self.mktemp()), more)
+        return self.make_of(self.says["config"])
+
+    def make_of(self, config: Path) -> Any:
+        """
+        Make the service of a configuration file.
+        """
         options = Options()
-        options.parseOptions(["--config-file", str(self.says["config"])])
+        options.parseOptions(["--config-file", str(config)])
         self.reactor = AdoptingReactor()
         return makeService(options, self.reactor)
 
@@ -282,6 +293,92 @@ class MakeServiceTests(SecrecyTestCase):
         self.assertEqual([s["state"] for s in status["sources"]], ["live"] * 3)
         self.assertIsNone(find_secret(body.decode()))
         self.successResultOf(service.stopService())
+
+    def ask(self, proxy: ReverseProxyResource) -> RecordingReply:
+        """
+        Ask as the instance that the inventory knows.
+        """
+        reply = RecordingReply()
+        caller = Caller("loop", "127.0.0.1", None, "address")
+        proxy.answer(Request(b"GET", b"/openstack", ()), caller, reply)
+        return reply
+
+    def proxy_of(self, service: Any) -> ReverseProxyResource:
+        """
+        Find the proxy in a service.
+        """
+        (front_service,) = (p for p in service if isinstance(p, FrontService))
+        proxy = front_service._front.answerer
+        assert isinstance(proxy, ReverseProxyResource)
+        return proxy
+
+    def test_asks_nova(self) -> None:
+        """
+        An instance that the inventory knows has Nova asked at the configured place; a
+        neighbour entry that changes hands meanwhile breaks its connection.
+        """
+        service = self.make()
+        self.start(service)
+        proxy = self.proxy_of(service)
+        reply = self.ask(proxy)
+        ((host, port, *_more),) = self.reactor.tcpClients
+        self.assertEqual((host, port), ("127.0.0.1", 8775))
+        neighbours = proxy.lookup._books.neighbours
+        for mac in ("fa:16:3e:00:00:01", "fa:16:3e:00:00:02"):
+            neighbours.learn(Neighbour("loop", "127.0.0.1", mac), 0)
+        self.assertEqual((reply.over, reply.status), ("aborted", None))
+        self.successResultOf(service.stopService())
+
+    def test_nova_on_ipv6(self) -> None:
+        """
+        Nova may be at an IPv6 address.
+        """
+        config = write_config(Path(self.mktemp()))["config"]
+        host = "nova_metadata_host = "
+        text = config.read_text().replace(host + "127.0.0.1", host + "::1")
+        config.write_text(text)
+        service = self.make_of(config)
+        self.start(service)
+        self.ask(self.proxy_of(service))
+        self.assertEqual(self.reactor.tcpClients[0][:2], ("::1", 8775))
+        self.reactor.advance(9)
+        self.successResultOf(service.stopService())
+
+    def test_recovery(self) -> None:
+        """
+        When Nova takes connections again all who pause ask at once.
+        """
+        service = self.make()
+        self.start(service)
+        proxy = self.proxy_of(service)
+        for _ in range(3):
+            self.ask(proxy)
+        for _host, _port, factory, *_more in list(self.reactor.tcpClients):
+            refused = Failure(ConnectionRefusedError())
+            factory.clientConnectionFailed(cast(Any, None), refused)
+        self.assertEqual(proxy.describe()["pausing"], 3)
+        while len(self.reactor.tcpClients) < 4:
+            self.reactor.advance(0.01)
+        protocol = cast(Any, self.reactor.tcpClients[3][2]).buildProtocol(None)
+        wire = Wire(protocol)
+        protocol.makeConnection(wire)
+        self.assertEqual(proxy.describe()["pausing"], 0)
+        self.assertEqual(proxy.describe()["asking"], 3)
+        self.successResultOf(service.stopService())
+
+    def test_policy(self) -> None:
+        """
+        What the operator decided about doubtful evidence reaches the lookup.
+        """
+        for more, policy in (
+            ("", Policy(False, False)),
+            (
+                "[DEFAULT]\nlease_conflict = refuse\nallow_unverified_address = true\n",
+                Policy(True, True),
+            ),
+        ):
+            proxy = self.proxy_of(self.make(more))
+            self.assertEqual(proxy.lookup._policy, policy)
 
     def test_notes(self) -> None:
         """
