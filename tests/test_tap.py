@@ -356,14 +356,15 @@ class MakeServiceTests(SecrecyTestCase):
         for _host, _port, factory, *_more in list(self.reactor.tcpClients):
             refused = Failure(ConnectionRefusedError())
             factory.clientConnectionFailed(cast(Any, None), refused)
+        # Their second pause has begun and Nova's rest is over, however uneven both are.
+        self.reactor.pump([0.005] * 21)
+        self.ask(proxy)
         self.assertEqual(proxy.describe()["pausing"], 3)
-        while len(self.reactor.tcpClients) < 4:
-            self.reactor.advance(0.01)
         protocol = cast(Any, self.reactor.tcpClients[3][2]).buildProtocol(None)
         wire = Wire(protocol)
         protocol.makeConnection(wire)
         self.assertEqual(proxy.describe()["pausing"], 0)
-        self.assertEqual(proxy.describe()["asking"], 3)
+        self.assertEqual(proxy.describe()["asking"], 4)
         self.successResultOf(service.stopService())
 
     def test_policy(self) -> None:
