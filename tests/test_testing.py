@@ -4,12 +4,15 @@ Tests for L{mdproxy.testing}: the fakes keep the promises of what they stand for
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
-from mdproxy.lookup.books import PortBook
+from mdproxy.interfaces import IUpstream
+from mdproxy.lookup.books import NeighbourBook, PortBook
 from mdproxy.model import Port
-from mdproxy.testing import MemoryInventory
+from mdproxy.testing import FakeNeighbours, FakeUpstream, MemoryInventory
 from tests.contracts import InventoryContract
 
 
@@ -65,3 +68,41 @@ class MemoryInventoryContractTests(InventoryContract, SynchronousTestCase):
         Have the outside say nothing that can be understood.
         """
         self.tell("it is spoilt")
+
+
+class FakeUpstreamTests(SynchronousTestCase):
+    """
+    Tests for L{FakeUpstream}.
+    """
+
+    def test_provides_upstream(self) -> None:
+        """
+        It has all that an upstream has.
+        """
+        self.assertTrue(verifyObject(IUpstream, FakeUpstream()))
+
+
+class FakeNeighboursTests(SynchronousTestCase):
+    """
+    Tests for L{FakeNeighbours}.
+    """
+
+    def test_tells(self) -> None:
+        """
+        What its kernel knows is in the book when it is drained, or asked for; what it
+        forgets is forgotten.
+        """
+        neighbours = FakeNeighbours(NeighbourBook(), Clock())
+        neighbours.kernel["red", "10.0.0.5"] = "fa:16:3e:00:00:01"
+        neighbours.kernel["red", "10.0.0.6"] = "fa:16:3e:00:00:02"
+        probed = neighbours.probe("red", "10.0.0.5")
+        self.assertEqual(probed, "fa:16:3e:00:00:01")
+        self.assertEqual(neighbours.book.addresses("red"), ["10.0.0.5"])
+        neighbours.kernel["red", "10.0.0.5"] = None
+        neighbours.silent = True
+        neighbours.drain()
+        self.assertEqual(neighbours.book.addresses("red"), ["10.0.0.5"])
+        neighbours.silent = False
+        neighbours.drain()
+        self.assertEqual(neighbours.book.addresses("red"), ["10.0.0.6"])
+        self.assertIsNone(neighbours.probe("red", "10.0.0.7"))
