@@ -11,6 +11,7 @@ neighbours can write to.
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -45,6 +46,15 @@ _BACKLOG: Final = 1024
 _IP_FRAMES: Final = frozenset({b"\x08\x00", b"\x86\xdd"})
 _FRAME_HEAD: Final = 14
 
+#: Where C{tcpi_last_data_sent} (milliseconds; of a fresh connection its age) and
+#: C{tcpi_rtt} (microseconds) lie in C{struct tcp_info} (linux/tcp.h).
+_IDLE_AND_RTT: Final = (44, 68)
+#: What the kernel's ticks hide: a hundred a second at least.
+_TICKS: Final = 0.02
+#: A SYN-ACK is sent six times within 63 s and waits for its ACK for 64 s more (tcp(7),
+#: tcp_synack_retries); a SYN cookie counts for two minutes at most.
+_OLDEST: Final = 130.0
+
 #: A device that is not there yet is looked for again after so many seconds.
 _LOOK: Final = 1.0
 
@@ -62,6 +72,11 @@ class NeighbourDevices(Protocol):
     def detach(self, ifindex: int) -> None:
         """
         Forget a device.
+        """
+
+    def drain(self) -> None:
+        """
+        Enter what the kernel has told and nobody has read yet.
         """
 
     def probe(self, network: str, address: str) -> str | None:
@@ -142,6 +157,26 @@ def frame_source(accepted: socket.socket) -> str | None:
         return None
     mac = saved[6:12]
     return mac.hex(":") if any(mac) else None
+
+
+def handshake_age(accepted: socket.socket) -> float:
+    """
+    Tell how long ago the SYN of a connection came, at most.
+
+    The kernel's first measure of the way is the time from its SYN-ACK to the peer's
+    ACK (net/ipv4/tcp_input.c, C{tcp_synack_rtt_meas}).  There is none if it sent the
+    SYN-ACK again, or made it a SYN cookie.
+
+    @param accepted: The accepted socket, before anything was sent on it.
+
+    @return: Seconds.
+    """
+    try:
+        info = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        idle, rtt = (struct.unpack_from("=I", info, at)[0] for at in _IDLE_AND_RTT)
+    except (OSError, struct.error):
+        return _OLDEST
+    return idle / 1e3 + rtt / 1e6 + _TICKS if rtt else _OLDEST
 
 
 class _Channels(ServerFactory):
@@ -260,11 +295,15 @@ class Listener(Service):
             return None
         if self._identify_by != "mac":
             return Caller(self.network, address, None, self._identify_by)
-        mac = frame_source(transport.getHandle())
+        # What happened before the handshake must not look as if it came after.
+        self._neighbours.drain()
+        accepted = transport.getHandle()
+        since = self._clock.seconds() - handshake_age(accepted)
+        mac = frame_source(accepted)
         if mac is not None:
-            return Caller(self.network, address, mac)
+            return Caller(self.network, address, mac, since=since)
         mac = self._neighbours.probe(self.network, address)
-        return Caller(self.network, address, mac, probed=True)
+        return Caller(self.network, address, mac, probed=True, since=since)
 
     def _look_again(self) -> None:
         """

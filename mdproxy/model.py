@@ -149,6 +149,8 @@ class Caller:
         neighbour probe said; C{None} where neither knew.
     @ivar identify_by: How the listener identifies: C{mac}, C{lease} or C{address}.
     @ivar probed: Whether C{mac} comes from the probe and not from the frame.
+    @ivar since: When its handshake began at the earliest, in monotonic seconds; the
+        neighbour entry must not have changed hands since then.
     """
 
     network: str
@@ -156,6 +158,7 @@ class Caller:
     mac: str | None
     identify_by: str = "mac"
     probed: bool = False
+    since: float = field(default=float("-inf"), eq=False)
 
 
 class Reason(Enum):

@@ -140,6 +140,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     sources.books.neighbours.observe_flips(proxy.path_changed)
     upstream.observe_recovery(proxy.nova_recovered)
     front = Front(proxy, reactor, sweep, _channel_bounds(config), _connections(config))
+    sources.books.neighbours.observe_flips(front.path_changed)
     listeners = [
         _listener(listener, front, sources.neighbours, reactor)
         for listener in config.listeners

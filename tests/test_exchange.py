@@ -23,7 +23,6 @@ from mdproxy.http.client import (
     UpstreamUnavailable,
 )
 from mdproxy.interfaces import IExchange, SourceState
-from mdproxy.lookup import CONTESTED
 from mdproxy.model import Caller
 from tests.asking import ProxyTestCase, RecordingReply
 from tests.outside import (
@@ -292,21 +291,6 @@ class HoldTests(ProxyTestCase):
         self.assertTrue(reply.silent)
         self.world.know(port_of())
         self.world.clock.advance(0)
-        self.upstream.answer(200, BODY)
-        self.assert_answer(reply, 200, BODY)
-
-    def test_time_alone(self) -> None:
-        """
-        What time alone heals goes on within half a second of it.
-        """
-        self.world.know(port_of())
-        for mac in (OTHER_MAC, MAC):
-            self.world.point(mac)
-            self.world.neighbours.drain()
-        _exchange, reply = self.ask()
-        self.advance(CONTESTED - 0.1)
-        self.assertEqual(self.upstream.asked, [])
-        self.advance(0.6)
         self.upstream.answer(200, BODY)
         self.assert_answer(reply, 200, BODY)
 

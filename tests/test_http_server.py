@@ -809,6 +809,25 @@ class FrontTests(SynchronousTestCase):
         wire.settle()
         self.assertEqual((book.script.asked, wire.seen), ([], b""))
 
+    def test_path_changed(self) -> None:
+        """
+        When a neighbour entry changes every connection of its address is broken, also
+        one that is answered and lingers; those of other callers are not.
+        """
+        book = Playbook(_BOUNDS)
+        idle, lingering = book.connect(), book.connect()
+        book.say(lingering, b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        book.script.asked[0].answer()
+        book.caller = Caller("blue", CALLER.address, CALLER.mac)
+        other = book.connect()
+        book.front.path_changed(CALLER.network, CALLER.address)
+        for wire in book.wires:
+            wire.settle()
+        self.assertEqual((idle.closed, lingering.closed), ("ConnectionAborted",) * 2)
+        self.assertIsNone(other.closed)
+        book.front.path_changed(CALLER.network, CALLER.address)
+        self.assertEqual(book.front.describe()["connections"], 1)
+
     def test_drain(self) -> None:
         """
         What is in flight is finished, the rest is closed; the last one is told of.

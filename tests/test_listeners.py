@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ from mdproxy.listeners import (
     Listener,
     Place,
     frame_source,
+    handshake_age,
     open_listening,
 )
 from mdproxy.lookup.books import NeighbourBook
@@ -53,23 +55,65 @@ _SYN = bytes(40)
 
 class Accepted:
     """
-    An accepted socket as far as its saved SYN goes.
+    An accepted socket as far as its saved SYN and its C{tcp_info} go.
     """
 
-    def __init__(self, saved: bytes | OSError) -> None:
+    def __init__(
+        self, saved: bytes | OSError, info: bytes | OSError = bytes(104)
+    ) -> None:
         """
         Save a frame, or fail.
         """
-        self._saved = saved
+        self._options = {28: saved, socket.TCP_INFO: info}
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         """
-        Provide C{socket.getsockopt} for C{TCP_SAVED_SYN} alone.
+        Provide C{socket.getsockopt} for C{TCP_SAVED_SYN} and C{TCP_INFO}.
         """
-        assert (level, option) == (socket.IPPROTO_TCP, 28)
-        if isinstance(self._saved, OSError):
-            raise self._saved
-        return self._saved[:size]
+        assert level == socket.IPPROTO_TCP
+        value = self._options[option]
+        if isinstance(value, OSError):
+            raise value
+        return value[:size]
+
+
+class HandshakeAgeTests(SynchronousTestCase):
+    """
+    Tests for L{handshake_age}.
+    """
+
+    def age(self, info: bytes | OSError) -> float:
+        """
+        Tell the age of a connection.
+        """
+        accepted: Any = Accepted(b"", info)
+        return handshake_age(accepted)
+
+    def test_measured(self) -> None:
+        """
+        The age is the time since it was opened, the time that its handshake took, and
+        what the kernel's ticks hide.
+        """
+        idle, rtt = struct.pack("=I", 30), struct.pack("=I", 905437)
+        info = bytes(44) + idle + bytes(20) + rtt + bytes(32)
+        self.assertAlmostEqual(self.age(info), 0.03 + 0.905437 + 0.02)
+
+    def test_unknown(self) -> None:
+        """
+        Where the kernel measured nothing it may be as old as a handshake can get.
+        """
+        for info in (bytes(104), bytes(60), b"", OSError(errno.EINVAL, "no")):
+            self.assertEqual(self.age(info), 130.0)
+
+    def test_real(self) -> None:
+        """
+        The kernel measures a handshake on loopback, where it takes no time.
+        """
+        server = socket.create_server(("127.0.0.1", 0))
+        with server, socket.create_connection(server.getsockname()):
+            accepted, _ = server.accept()
+            with accepted:
+                self.assertLess(handshake_age(accepted), 130.0)
 
 
 class FrameSourceTests(SynchronousTestCase):
@@ -506,6 +550,19 @@ class FindCallerTests(ListenerTestCase):
         self.assertEqual(
             self.neighbours.probes, [("red", "10.0.0.5"), ("red", "10.0.0.6")]
         )
+
+    def test_since(self) -> None:
+        """
+        The caller's handshake began before the connection was accepted, and what the
+        kernel told until then is dated earlier.
+        """
+        self.make_listener().startService()
+        self.neighbours.kernel["red", "10.0.0.5"] = MAC
+        for saved in (_HEAD + b"\x08\x00" + _SYN, b""):
+            caller = self.find("10.0.0.5", saved)
+            assert caller is not None
+            self.assertEqual(caller.since, self.reactor.seconds() - 130.0)
+        self.assertEqual(self.neighbours.book.mac_of("red", "10.0.0.5"), MAC)
 
     def test_addresses_are_canonical(self) -> None:
         """

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.interfaces import SourceState
-from mdproxy.lookup import CONTESTED
 from mdproxy.lookup.decision import Policy
 from mdproxy.model import Caller, Identity, Lease, Neighbour, Reason, Refusal
 from mdproxy.testing import MemoryInventory
@@ -90,24 +89,79 @@ class VerdictTests(SynchronousTestCase):
         self.assertEqual(world.identified(), "i-1")
         self.assertEqual(world.neighbours.probes, [("red", ADDRESS)])
 
-    def test_contested(self) -> None:
+    def turn(self, world: World, *macs: str) -> float:
         """
-        For a moment after its entry changed hands nobody is identified at an address,
-        though it points back to the caller; then it is calm again.
+        Turn the entry, a second apart.
+
+        @return: When it was turned for the first time.
+        """
+        world.neighbours.drain()
+        start = world.clock.seconds() + 1
+        for mac in macs:
+            world.clock.advance(1)
+            world.point(mac)
+            world.neighbours.drain()
+        world.clock.advance(100)
+        return start
+
+    def test_turned_since_the_handshake(self) -> None:
+        """
+        An entry that was turned and turned back after a connection's handshake began
+        never identifies its caller, however long ago that is; turned before, it does.
         """
         world = settled()
         self.assertEqual(world.identified(), "i-1")
-        world.point(OTHER_MAC)
-        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
-        world.clock.advance(1)
-        world.point(MAC)
-        self.assertEqual(world.refusal(), (Reason.FRAME_MISMATCH, False))
-        world.clock.advance(CONTESTED - 0.001)
-        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
-        world.clock.advance(0.001)
-        self.assertEqual(world.identified(), "i-1")
+        turned = self.turn(world, OTHER_MAC, MAC)
+        for since in (turned - 0.001, turned + 1):
+            early = evolve(CALLER, since=since)
+            self.assertEqual(world.refusal(early), (Reason.FRAME_MISMATCH, False))
+        late = evolve(CALLER, since=turned + 1.001)
+        self.assertEqual(world.identified(late), "i-1")
 
-    def test_contested_by_way_of_nothing(self) -> None:
+    def test_turned_from_a_port_that_is_gone(self) -> None:
+        """
+        An entry that was turned once, from a port that is gone to the one that has its
+        address now, identifies the latter, for its first packets often turn it.
+        """
+        world = settled()
+        world.know(port_of(OTHER_MAC, "i-2"))
+        new = evolve(CALLER, mac=OTHER_MAC)
+        self.turn(world, OTHER_MAC)
+        self.assertEqual(world.identified(new), "i-2")
+
+    def test_turned_from_somebody_else(self) -> None:
+        """
+        It does not where it was turned more often, or from a MAC that has a port, or
+        never had one with this address, or where nobody knows.
+        """
+        new = evolve(CALLER, mac=OTHER_MAC)
+        third = "fa:16:3e:00:00:03"
+        heir = port_of(OTHER_MAC, "i-2")
+        for ports, first, turns in (
+            ((port_of(),), MAC, (OTHER_MAC, MAC, OTHER_MAC)),
+            ((port_of(), port_of(instance_id="i-3"), heir), MAC, (OTHER_MAC,)),
+            (
+                (port_of(third, addresses=frozenset({"10.0.0.77"})),),
+                third,
+                (OTHER_MAC,),
+            ),
+            ((port_of(third, addresses=None),), third, (OTHER_MAC,)),
+            ((), third, (OTHER_MAC,)),
+        ):
+            world = World()
+            world.know(*ports)
+            world.know(heir, *ports[1:2])
+            world.point(first)
+            self.turn(world, *turns)
+            self.assertEqual(world.refusal(new)[0], Reason.FRAME_MISMATCH, turns)
+        world = settled()
+        world.know(heir)
+        self.turn(world, OTHER_MAC)
+        self.assertEqual(world.identified(new), "i-2")
+        world.books.neighbours.miss(world.clock.seconds())
+        self.assertEqual(world.refusal(new), (Reason.FRAME_MISMATCH, False))
+
+    def test_turned_by_way_of_nothing(self) -> None:
         """
         An entry that was deleted between two MACs changed hands all the same.
         """
@@ -119,7 +173,7 @@ class VerdictTests(SynchronousTestCase):
         world.point(MAC)
         self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
 
-    def test_contested_probe(self) -> None:
+    def test_turned_probe(self) -> None:
         """
         A change that only a probe shows counts as one.
         """
@@ -132,9 +186,9 @@ class VerdictTests(SynchronousTestCase):
         world.point(MAC)
         self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
 
-    def test_coming_and_going_is_no_contest(self) -> None:
+    def test_coming_and_going_is_no_turn(self) -> None:
         """
-        An entry that goes and comes back with the same MAC was not contested.
+        An entry that goes and comes back with the same MAC was not turned.
         """
         world = settled()
         for mac in (MAC, None, MAC):
@@ -269,7 +323,7 @@ class DoubtTests(SynchronousTestCase):
         self.assertEqual(world.refusal(), (Reason.ADDRESS_UNVERIFIED, True))
         world.point(OTHER_MAC)
         world.neighbours.drain()
-        world.clock.advance(CONTESTED)
+        stranger = evolve(stranger, since=world.clock.seconds() + 1)
         self.assertEqual(world.refusal(stranger), (Reason.UNKNOWN, False))
 
 
@@ -301,7 +355,7 @@ class StillHoldsTests(SynchronousTestCase):
     def test_neighbour(self) -> None:
         """
         It does not hold when the neighbour entry points elsewhere, nowhere, or did so
-        lately.
+        since the handshake.
         """
         for mac in (OTHER_MAC, None):
             world = settled()
@@ -313,9 +367,8 @@ class StillHoldsTests(SynchronousTestCase):
         world.point(OTHER_MAC)
         world.neighbours.drain()
         world.point(MAC)
+        world.clock.advance(1000)
         self.assertFalse(world.lookup.still_holds(identity))
-        world.clock.advance(CONTESTED)
-        self.assertTrue(world.lookup.still_holds(identity))
 
     def test_port(self) -> None:
         """
@@ -754,7 +807,4 @@ class HistoryTests(SynchronousTestCase):
         world.know(port_of(OTHER_MAC, "i-2"))
         world.point(OTHER_MAC)
         self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
-        self.assertEqual(world.refusal(new)[0], Reason.FRAME_MISMATCH)
-        world.clock.advance(CONTESTED)
         self.assertEqual(world.identified(new), "i-2")
-        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)

@@ -4,11 +4,12 @@ Tests for L{mdproxy.lookup.books}.
 
 from __future__ import annotations
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
+from mdproxy.lookup.books import Flip, LeaseBook, NeighbourBook, PortBook
 from mdproxy.model import Lease, Neighbour, Port
 
 A = "fa:16:3e:00:00:0a"
@@ -168,6 +169,44 @@ class PortBookTests(SynchronousTestCase):
         self.assertEqual(len(book), len(everything))
 
 
+class FormerHolderTests(SynchronousTestCase):
+    """
+    Tests for L{PortBook.was_held}.
+    """
+
+    def test_gone(self) -> None:
+        """
+        An address was held by a port that is gone, on its network, as long as no other
+        port has its MAC.
+        """
+        book = PortBook()
+        port = Port("red", A, "i-1", "p-1", frozenset({"10.0.0.1"}))
+        self.assertFalse(book.was_held("red", "10.0.0.1", A))
+        book.enter("static", "", [port])
+        self.assertFalse(book.was_held("red", "10.0.0.1", A))
+        book.enter("static", "", [])
+        self.assertTrue(book.was_held("red", "10.0.0.1", A))
+        for other in (("blue", "10.0.0.1", A), ("red", "10.0.0.2", A)):
+            self.assertFalse(book.was_held(*other))
+        self.assertFalse(book.was_held("red", "10.0.0.1", B))
+        book.enter("libvirt", "x", [evolve(port, addresses=None)])
+        self.assertFalse(book.was_held("red", "10.0.0.1", A))
+
+    def test_bounded(self) -> None:
+        """
+        The latest are remembered, and no more than a book can bear.
+        """
+        book = PortBook()
+        for number in range(PortBook.MEMORY + 1):
+            mac = f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}"
+            port = Port("red", mac, "i-1", "p-1", frozenset({"10.0.0.1"}))
+            book.enter("static", "", [port])
+        book.enter("static", "", [])
+        self.assertFalse(book.was_held("red", "10.0.0.1", "fa:16:3e:00:00:00"))
+        self.assertTrue(book.was_held("red", "10.0.0.1", "fa:16:3e:00:00:01"))
+        self.assertTrue(book.was_held("red", "10.0.0.1", mac))
+
+
 class LeaseBookTests(SynchronousTestCase):
     """
     Tests for L{LeaseBook}.
@@ -265,26 +304,45 @@ class NeighbourBookTests(SynchronousTestCase):
         self.assertEqual(self.book.addresses("red"), [])
         self.assertEqual(len(self.book), 0)
 
+    def flips(self, since: float, address: str = "10.0.0.1") -> tuple[Flip, ...]:
+        """
+        Tell how an entry has changed since a moment.
+        """
+        return self.book.flips("red", address, since)
+
     def test_first_sight_is_no_flip(self) -> None:
         """
         An entry that was always the same never flipped.
         """
         self.learn(A, 1.0)
         self.learn(A, 2.0)
-        self.assertIsNone(self.book.flipped_at("red", "10.0.0.1"))
-        self.assertIsNone(self.book.flipped_at("red", "10.0.0.9"))
+        self.assertEqual(self.flips(0.0), ())
+        self.assertEqual(self.flips(0.0, "10.0.0.9"), ())
 
     def test_flip(self) -> None:
         """
-        The time of the last change is known, there and back.
+        The last two changes since a moment are known, with what it changed from.
         """
         self.learn(A, 1.0)
         self.learn(B, 2.0)
-        self.assertEqual(self.book.flipped_at("red", "10.0.0.1"), 2.0)
+        self.assertEqual(self.flips(2.0), (Flip(2.0, A),))
+        self.assertEqual(self.flips(2.1), ())
         self.learn(A, 3.0)
-        self.assertEqual(self.book.flipped_at("red", "10.0.0.1"), 3.0)
         self.learn(A, 4.0)
-        self.assertEqual(self.book.flipped_at("red", "10.0.0.1"), 3.0)
+        self.assertEqual(self.flips(2.0), (Flip(2.0, A), Flip(3.0, B)))
+        self.learn(B, 5.0)
+        self.assertEqual(self.flips(2.0), (Flip(3.0, B), Flip(5.0, A)))
+        self.assertEqual(self.flips(4.0), (Flip(5.0, A),))
+
+    def test_missed_news(self) -> None:
+        """
+        Where news were missed any entry, and one that nobody knew, may have changed.
+        """
+        self.learn(A, 1.0)
+        self.book.miss(2.0)
+        for address in ("10.0.0.1", "10.0.0.9"):
+            self.assertEqual(self.flips(2.0, address), (Flip(2.0, None),))
+            self.assertEqual(self.flips(2.1, address), ())
 
     def test_flip_through_absence(self) -> None:
         """
@@ -294,10 +352,10 @@ class NeighbourBookTests(SynchronousTestCase):
         self.learn(A, 1.0)
         self.book.forget("red", "10.0.0.1", 2.0)
         self.learn(A, 3.0)
-        self.assertIsNone(self.book.flipped_at("red", "10.0.0.1"))
+        self.assertEqual(self.flips(0.0), ())
         self.book.forget("red", "10.0.0.1", 4.0)
         self.learn(B, 5.0)
-        self.assertEqual(self.book.flipped_at("red", "10.0.0.1"), 5.0)
+        self.assertEqual(self.flips(0.0), (Flip(5.0, A),))
 
     def test_flips_are_told(self) -> None:
         """
@@ -330,15 +388,15 @@ class NeighbourBookTests(SynchronousTestCase):
         self.assertEqual(len(self.book._entries), 201)
         self.book.forget("red", "10.0.1.1", 1.0 + NeighbourBook.MEMORY)
         self.assertEqual(len(self.book._entries), 201)
-        self.learn(B, 40.0, "10.0.1.2")
-        self.book.forget("red", "10.0.1.2", 40.0)
+        self.learn(B, NeighbourBook.MEMORY + 10.0, "10.0.1.2")
+        self.book.forget("red", "10.0.1.2", NeighbourBook.MEMORY + 10.0)
         self.assertEqual(
             sorted(self.book._entries),
             [("red", "10.0.0.7"), ("red", "10.0.1.1"), ("red", "10.0.1.2")],
         )
         self.assertEqual(self.book.addresses("red"), ["10.0.0.7"])
         self.learn(B, 41.0, "10.0.0.7")
-        self.assertEqual(self.book.flipped_at("red", "10.0.0.7"), 41.0)
+        self.assertEqual(self.flips(41.0, "10.0.0.7"), (Flip(41.0, A),))
 
     def test_changes_are_told(self) -> None:
         """

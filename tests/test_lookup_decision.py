@@ -23,7 +23,7 @@ OTHER_PORT = Port("red", OTHER_MAC, "i-2", "p-1", frozenset({OTHER_ADDRESS}))
 FACTS = Facts(
     caller=Caller("red", ADDRESS, MAC),
     neighbour=MAC,
-    contested=False,
+    turned=False,
     lease=Lease("red", ADDRESS, MAC, None),
     by_mac=(PORT,),
     by_address=(PORT,),
@@ -268,7 +268,7 @@ class RowTests(DecisionTestCase):
         """
         for facts in (
             evolve(FACTS, neighbour=None),
-            evolve(FACTS, neighbour=None, contested=True),
+            evolve(FACTS, neighbour=None, turned=True),
             evolve(FACTS, caller=Caller("red", ADDRESS, None)),
             evolve(FACTS, caller=Caller("red", ADDRESS, None), neighbour=None),
         ):
@@ -309,14 +309,14 @@ class RowTests(DecisionTestCase):
 
     def test_row_13_frame_mismatch(self) -> None:
         """
-        The neighbour entry names another MAC than the frame, or changed hands lately:
-        refused, however well the rest agrees.
+        The neighbour entry names another MAC than the frame, or was turned since the
+        handshake began: refused, however well the rest agrees.
         """
         for facts in (
             evolve(FACTS, neighbour=OTHER_MAC),
-            evolve(FACTS, contested=True),
+            evolve(FACTS, turned=True),
             evolve(FACTS, neighbour=OTHER_MAC, by_mac=(), by_address=()),
-            evolve(FACTS, caller=Caller("red", eui64(MAC), MAC), contested=True),
+            evolve(FACTS, caller=Caller("red", eui64(MAC), MAC), turned=True),
         ):
             for policy in (Policy(), Policy(True, False)):
                 self.assert_refused(facts, 13, Reason.FRAME_MISMATCH, policy)
@@ -358,7 +358,7 @@ def any_facts(draw: st.DrawFn, identify_by: str) -> Facts:
     return Facts(
         caller=Caller(network, address, mac, identify_by, draw(st.booleans())),
         neighbour=draw(st.none() | macs) if identify_by == "mac" else None,
-        contested=draw(st.booleans()) if identify_by == "mac" else False,
+        turned=draw(st.booleans()) if identify_by == "mac" else False,
         lease=lease,
         by_mac=() if known_by is None else book.by_mac(network, known_by),
         by_address=book.by_address(network, address),
@@ -374,7 +374,7 @@ class DecideTests(SynchronousTestCase):
     def test_never_another(self, facts: Facts, policy: Policy, doubtful: bool) -> None:
         """
         Nobody is identified but by the frame's MAC, on the caller's own network, with
-        a neighbour entry that agrees and was not contested.
+        a neighbour entry that agrees and was not turned.
         """
         verdict = decide(facts, policy, doubtful)
         if isinstance(verdict, Refusal):
@@ -382,7 +382,7 @@ class DecideTests(SynchronousTestCase):
         self.assertEqual(verdict.port.mac, facts.caller.mac)
         self.assertEqual(verdict.port.network, facts.caller.network)
         self.assertEqual(facts.neighbour, facts.caller.mac)
-        self.assertFalse(facts.contested)
+        self.assertFalse(facts.turned)
         self.assertEqual(
             {(p.instance_id, p.project_id) for p in facts.by_mac},
             {(verdict.port.instance_id, verdict.port.project_id)},

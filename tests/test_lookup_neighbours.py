@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mdproxy.interfaces import SourceState
-from mdproxy.lookup.books import NeighbourBook
+from mdproxy.lookup.books import Flip, NeighbourBook
 from mdproxy.lookup.neighbours import (
     SO_RCVBUFFORCE,
     NeighbourSource,
@@ -115,13 +115,14 @@ class KernelContract(_Case):
         """
         self.replace(self.first, "10.0.0.5", A)
         self.start()
-        self.assertIsNone(self.book.flipped_at("red", "10.0.0.5"))
+        self.assertEqual(self.book.flips("red", "10.0.0.5", 0), ())
         self.replace(self.first, "10.0.0.5", B)
         self.replace(self.first, "10.0.0.5", A)
         self.clock.advance(1)
         self.source.drain()
         self.assertEqual(self.book.mac_of("red", "10.0.0.5"), A)
-        self.assertEqual(self.book.flipped_at("red", "10.0.0.5"), 1001)
+        turns = (Flip(1001, A), Flip(1001, B))
+        self.assertEqual(self.book.flips("red", "10.0.0.5", 0), turns)
 
     def test_invalid_states(self) -> None:
         """

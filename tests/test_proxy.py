@@ -11,6 +11,7 @@ from http.client import HTTPResponse
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
+from attrs import evolve
 from twisted.internet.protocol import Protocol
 from twisted.web.resource import IResource
 from twisted.web.server import Site
@@ -97,7 +98,7 @@ class TellTests(ProxyTestCase):
         self.assertIn("10.0.0.8 (None) on red: no-neighbour", self.logged()[2][1])
         self.world.point(STRANGER.mac, "red", STRANGER.address)
         self.advance(60, 1)
-        self.refuse()
+        self.refuse(evolve(STRANGER, since=self.proxy.clock.seconds() + 1))
         self.assertEqual(self.logged()[3][1], line[1].replace("0 more", "2 more"))
 
     def test_nova_away(self) -> None:

@@ -138,6 +138,7 @@ class Front:
     @ivar shares: Which connections are held, by (network, address).
     @ivar refused: Counts the requests answered here, by status, and what was closed.
     @ivar channels: The open connections.
+    @ivar _by_seat: The same by network and address.
     """
 
     answerer: Answerer
@@ -147,6 +148,7 @@ class Front:
     shares: Shares
     refused: Counter[str] = field(factory=Counter, init=False)
     channels: set[Channel] = field(factory=set, init=False)
+    _by_seat: dict[tuple[str, str], set[Channel]] = field(factory=dict, init=False)
     _drained: Callable[[], None] | None = field(default=None, init=False)
 
     def drain(self, drained: Callable[[], None]) -> None:
@@ -165,6 +167,42 @@ class Front:
         Break every connection.
         """
         for channel in list(self.channels):
+            channel.abort()
+
+    def admit(self, channel: Channel, seat: tuple[str, str]) -> bool:
+        """
+        Take a connection in, if there is room for one more of its caller.
+
+        @param seat: The caller's network and address.
+
+        @return: Whether there was, so that it must be let go of later.
+        """
+        if not self.shares.take(seat):
+            return False
+        self.channels.add(channel)
+        self._by_seat.setdefault(seat, set()).add(channel)
+        self.sweep.add(channel)
+        return True
+
+    def let_go(self, channel: Channel, seat: tuple[str, str]) -> None:
+        """
+        Let go of a connection that was taken in.
+        """
+        self.shares.give_back(seat)
+        self.sweep.discard(channel)
+        self.channels.discard(channel)
+        self._by_seat[seat].discard(channel)
+        if not self._by_seat[seat]:
+            del self._by_seat[seat]
+        self.note_closed()
+
+    def path_changed(self, network: str, address: str) -> None:
+        """
+        Learn that a neighbour entry points to another MAC: break its connections.
+
+        What was written and not acknowledged would be sent again, to the other MAC.
+        """
+        for channel in list(self._by_seat.get((network, address), ())):
             channel.abort()
 
     def describe(self) -> Mapping[str, Any]:
@@ -252,13 +290,11 @@ class Channel(Protocol):
             self._front.refused["no-caller"] += 1
             self.transport.abortConnection()
             return
-        if not self._front.shares.take((caller.network, caller.address)):
+        if not self._front.admit(self, (caller.network, caller.address)):
             self._front.refused["too-many-connections"] += 1
             self.transport.abortConnection()
             return
         self._caller = caller
-        self._front.channels.add(self)
-        self._front.sweep.add(self)
         self.transport.registerProducer(self, True)
         self._bound_reading()
 
@@ -268,9 +304,6 @@ class Channel(Protocol):
         """
         if self._caller is None:
             return
-        self._front.shares.give_back((self._caller.network, self._caller.address))
-        self._front.sweep.discard(self)
-        self._front.channels.discard(self)
         self.deadline = NEVER
         self._closing = True
         self._waiting.clear()
@@ -278,7 +311,7 @@ class Channel(Protocol):
         self._request = None
         if answering is not None:
             answering.cancel()
-        self._front.note_closed()
+        self._front.let_go(self, (self._caller.network, self._caller.address))
 
     def readConnectionLost(self) -> None:
         """

@@ -16,13 +16,8 @@ from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
 from mdproxy.lookup.decision import Facts, Policy, decide
 from mdproxy.model import Caller, Identity, Refusal
 
-#: For so many seconds after its last change from one MAC to another nobody is
-#: identified by a neighbour entry.  A handshake that was answered to a stolen address
-#: lies within: the kernel sends its SYN-ACK again after one second.
-CONTESTED: Final = 2.0
-
 #: Waiting callers are judged again so often even if no book changes, for leases run
-#: out, contested entries calm down and sources come to life without a changed fact.
+#: out and sources come to life without a changed fact.
 _RECHECK: Final = 0.5
 
 #: After so many seconds a network's inventories may be asked again for a stranger.
@@ -108,15 +103,15 @@ class InstanceLookup:
         """
         books, network, address = self._books, caller.network, caller.address
         lease = books.leases.holder(network, address, self._wall())
-        neighbour, mac, contested = None, caller.mac, False
+        neighbour, mac, turned = None, caller.mac, False
         if caller.identify_by == "mac":
-            neighbour, contested = self._neighbour(network, address)
+            neighbour, turned = self._neighbour(caller)
         elif caller.identify_by == "lease":
             mac = None if lease is None else lease.mac
         return Facts(
             caller=caller,
             neighbour=neighbour,
-            contested=contested,
+            turned=turned,
             lease=lease,
             by_mac=() if mac is None else books.ports.by_mac(network, mac),
             by_address=books.ports.by_address(network, address),
@@ -169,20 +164,34 @@ class InstanceLookup:
         for inventory in self._inventories:
             inventory.refresh(network)
 
-    def _neighbour(self, network: str, address: str) -> tuple[str | None, bool]:
+    def _neighbour(self, caller: Caller) -> tuple[str | None, bool]:
         """
         Look up where an answer would go, as of now and not as of the last event.
 
-        @return: The MAC, and whether the entry changed hands lately.
+        @return: The MAC, and whether the handshake may have been another's.
         """
+        network, address = caller.network, caller.address
         self._neighbours.drain()
-        book = self._books.neighbours
-        mac = book.mac_of(network, address)
+        mac = self._books.neighbours.mac_of(network, address)
         if mac is None:
             mac = self._neighbours.probe(network, address)
-        flipped = book.flipped_at(network, address)
-        recently = flipped is not None and self._clock.seconds() - flipped < CONTESTED
-        return mac, recently
+        return mac, self._was_turned(caller)
+
+    def _was_turned(self, caller: Caller) -> bool:
+        """
+        Tell whether the entry changed hands since the caller's handshake began.
+
+        Whoever forges the frame that opens a connection must turn the entry to himself
+        to get the SYN-ACK, and back again to look like the other.  He may take his time
+        over it, so the connection is never trusted.  One turn is none of his: from a
+        port that is gone to the one that has its address now, which often happens just
+        before the new instance's first connection.
+        """
+        network, address = caller.network, caller.address
+        flips = self._books.neighbours.flips(network, address, caller.since)
+        if len(flips) != 1 or flips[0].origin is None:
+            return bool(flips)
+        return not self._books.ports.was_held(network, address, flips[0].origin)
 
     def _is_doubtful(self, facts: Facts) -> bool:
         """

@@ -9,10 +9,10 @@ says more than its sources do: what a record says now replaces what it said befo
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from mdproxy.model import Lease, Neighbour, Port
 
@@ -53,12 +53,20 @@ class PortBook(_Observed):
     @ivar _records: What each record (a file, a row) of each inventory says now.
     @ivar _by_mac: The same ports by network and MAC.
     @ivar _by_address: The same ports by network and each fixed address.
+    @ivar _former: The addresses of the latest ports that are gone, by network and MAC.
     """
+
+    #: Of how many ports that are gone the addresses are remembered.
+    MEMORY = 4096
 
     _records: dict[tuple[str, str], tuple[Port, ...]] = field(factory=dict, init=False)
     _by_mac: dict[tuple[str, str], tuple[Port, ...]] = field(factory=dict, init=False)
     _by_address: dict[tuple[str, str], tuple[Port, ...]] = field(
         factory=dict, init=False
+    )
+
+    _former: OrderedDict[tuple[str, str], frozenset[str]] = field(
+        factory=OrderedDict, init=False
     )
 
     def enter(self, inventory: str, record: str, ports: Iterable[Port]) -> None:
@@ -104,6 +112,16 @@ class PortBook(_Observed):
         """
         return self._by_address.get((network, address), ())
 
+    def was_held(self, network: str, address: str, mac: str) -> bool:
+        """
+        Tell whether an address belonged to a port that is gone.
+
+        @return: Whether a port with this MAC and address was known, and no port has
+            this MAC now.
+        """
+        key = (network, mac)
+        return key not in self._by_mac and address in self._former.get(key, ())
+
     def __len__(self) -> int:
         """
         Count the ports.
@@ -124,7 +142,12 @@ class PortBook(_Observed):
         """
         Take one listing of a port out of both indexes.
         """
-        _remove(self._by_mac, (port.network, port.mac), port)
+        key = (port.network, port.mac)
+        _remove(self._by_mac, key, port)
+        self._former[key] = port.addresses or frozenset()
+        self._former.move_to_end(key)
+        if len(self._former) > self.MEMORY:
+            self._former.popitem(last=False)
         for address in port.addresses or ():
             _remove(self._by_address, (port.network, address), port)
 
@@ -201,6 +224,19 @@ class LeaseBook(_Observed):
         return len(self._leases)
 
 
+@frozen
+class Flip:
+    """
+    A change of a neighbour entry from one MAC to another.
+
+    @ivar at: When we read of it, in monotonic seconds; it was not later.
+    @ivar origin: The MAC that it changed from; C{None} where nobody knows.
+    """
+
+    at: float
+    origin: str | None
+
+
 @define
 class _Entry:
     """
@@ -208,12 +244,12 @@ class _Entry:
 
     @ivar mac: Where answers would go now; C{None} where the kernel forgot it.
     @ivar last: The latest MAC that it had.
-    @ivar flipped: When it last changed from one MAC to another; C{None}: never.
+    @ivar flips: The latest changes from one MAC to another, two at most.
     """
 
     mac: str | None
     last: str
-    flipped: float | None = None
+    flips: tuple[Flip, ...] = ()
 
 
 def key_of(neighbour: Neighbour) -> tuple[str, str]:
@@ -226,21 +262,24 @@ def key_of(neighbour: Neighbour) -> tuple[str, str]:
 @define
 class NeighbourBook(_Observed):
     """
-    The kernel's neighbour entries, and which of them changed hands lately.
+    The kernel's neighbour entries, and when they changed hands.
 
-    Somebody who steals an address for the length of a handshake must change the entry
-    and change it back; the time of the last change tells.  So entries that were
-    forgotten are remembered for L{MEMORY} seconds.
+    Somebody who steals an address for the length of a handshake must turn the entry to
+    himself and back again; the times of the turns tell.  So entries that were forgotten
+    are remembered for L{MEMORY} seconds.
 
     @ivar _entries: What is known, by network and address.
     @ivar _gone: Which of them the kernel forgot and when, the longest ago first.
+    @ivar _missed: When news were last missed, so that any entry may have changed.
     """
 
-    #: For how many seconds a forgotten entry's MAC is remembered.
-    MEMORY = 30.0
+    #: For how many seconds a forgotten entry's MAC is remembered: for longer than a
+    #: handshake can take.
+    MEMORY = 150.0
 
     _entries: dict[tuple[str, str], _Entry] = field(factory=dict, init=False)
     _gone: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    _missed: float | None = field(default=None, init=False)
     _flip_observers: list[Callable[[str, str], None]] = field(factory=list, init=False)
 
     def observe_flips(self, observer: Callable[[str, str], None]) -> None:
@@ -273,10 +312,9 @@ class NeighbourBook(_Observed):
         Enter another MAC, or one for an entry that was forgotten.
         """
         self._gone.pop(key_of(neighbour), None)
-        flipped = entry.last != neighbour.mac
-        entry.mac = entry.last = neighbour.mac
-        if flipped:
-            entry.flipped = now
+        origin, entry.mac, entry.last = entry.last, neighbour.mac, neighbour.mac
+        if origin != neighbour.mac:
+            entry.flips = (*entry.flips[-1:], Flip(now, origin))
             for observer in self._flip_observers:
                 observer(*key_of(neighbour))
 
@@ -304,14 +342,27 @@ class NeighbourBook(_Observed):
         entry = self._entries.get((network, address))
         return None if entry is None else entry.mac
 
-    def flipped_at(self, network: str, address: str) -> float | None:
+    def miss(self, now: float) -> None:
         """
-        Tell when an entry last changed from one MAC to another.
+        Learn that news were missed: any entry may have been turned and turned back.
 
-        @return: Seconds, monotonic; C{None}: not that we remember.
+        @param now: Seconds, monotonic.
+        """
+        self._missed = now
+
+    def flips(self, network: str, address: str, since: float) -> tuple[Flip, ...]:
+        """
+        Tell how an entry changed from one MAC to another since a moment.
+
+        @param since: Seconds, monotonic.
+
+        @return: The latest changes, the oldest first; two at most stand for any number.
         """
         entry = self._entries.get((network, address))
-        return None if entry is None else entry.flipped
+        known = () if entry is None else entry.flips
+        if self._missed is not None:
+            known = (*known, Flip(self._missed, None))
+        return tuple(flip for flip in known if flip.at >= since)
 
     def addresses(self, network: str) -> list[str]:
         """

@@ -18,7 +18,7 @@ kernel's neighbour entry for S, Z the unexpired lease of S::
     9    yes  1    S is link-local   any        allow, link-local
     10   none or N none              any        deny no-neighbour (503)
     11   routed: identify_by = lease or address
-    13   N != M, or N changed hands  any        deny frame-mismatch
+    13   N != M, or N turned         any        deny frame-mismatch
 
 Row 12 (bridge FDB) and row 14 (trunk parents) need sources that are not built yet.
 """
@@ -61,7 +61,8 @@ class Facts:
 
     @ivar caller: Who asks.
     @ivar neighbour: The MAC in the kernel's entry for the caller's address.
-    @ivar contested: Whether that entry changed from one MAC to another lately.
+    @ivar turned: Whether that entry was turned from one MAC to another since the
+        caller's handshake began, so that another may have made the handshake.
     @ivar lease: The lease in force of the caller's address.
     @ivar by_mac: The ports on the caller's network with the MAC that identifies.
     @ivar by_address: The ports on the caller's network with the caller's address.
@@ -69,7 +70,7 @@ class Facts:
 
     caller: Caller
     neighbour: str | None
-    contested: bool
+    turned: bool
     lease: Lease | None
     by_mac: tuple[Port, ...]
     by_address: tuple[Port, ...]
@@ -138,7 +139,7 @@ def _row(facts: Facts, policy: Policy) -> _Row:
         return _by_lease(facts, policy)
     if caller.mac is None or facts.neighbour is None:
         return _Row(10, Reason.NO_NEIGHBOUR)
-    if facts.neighbour != caller.mac or facts.contested:
+    if facts.neighbour != caller.mac or facts.turned:
         return _Row(13, Reason.FRAME_MISMATCH)
     return _by_port(facts, policy)
 

@@ -240,6 +240,7 @@ class NeighbourSource(Service):
         try:
             if self._news is None:
                 self._forget_everything()
+                self._book.miss(self._clock.seconds())
             else:
                 self._read(self._news)
         finally:
@@ -323,11 +324,18 @@ class NeighbourSource(Service):
         if self._news is not None:
             self._lose("the reactor dropped the socket")
 
+    def _open_again(self) -> None:
+        """
+        Join the group again, after news have been missed.
+        """
+        self._retry = None
+        self._book.miss(self._clock.seconds())
+        self._open()
+
     def _open(self) -> None:
         """
         Join the group and ask for the table.
         """
-        self._retry = None
         try:
             news = self._open_socket()
         except OSError as error:
@@ -380,7 +388,7 @@ class NeighbourSource(Service):
         Say what is wrong, and try again later.
         """
         self.condition.become(SourceState.FAILED, problem)
-        self._retry = self._clock.callLater(_PAUSE, self._open)
+        self._retry = self._clock.callLater(_PAUSE, self._open_again)
 
     def _read_soon(self) -> None:
         """
@@ -404,6 +412,7 @@ class NeighbourSource(Service):
                 if error.errno == ENOBUFS:
                     # The kernel had more to tell than fits: something is missing.
                     self._counts["overruns"] += 1
+                    self._book.miss(self._clock.seconds())
                     self._doubt = True
                 elif error.errno != EAGAIN:
                     self._lose(f"can't read from netlink: {_text(error)}")
