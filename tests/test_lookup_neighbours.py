@@ -161,13 +161,17 @@ class KernelContract(_Case):
 
     def test_overrun(self) -> None:
         """
-        After lost news the book is as the table is, deletions included.
+        After lost news the book is as the table is, deletions included, and any entry
+        may have been turned and turned back.
         """
         self.replace(self.first, "10.0.0.5", A)
         self.replace(self.first, "10.0.0.6", A)
         self.start()
+        self.assertEqual(self.book.flips("red", "10.0.0.6", 0), ())
         self.overrun("10.0.0.5")
         self.source.drain()
+        missed = Flip(self.clock.seconds(), None)
+        self.assertEqual(self.book.flips("red", "10.0.0.6", 0), (missed,))
         self.assertEqual(self.book.addresses("red"), ["10.0.0.6"])
         self.assertEqual(self.source.describe()["overruns"], 1)
         self.assertEqual(self.source.state, SourceState.LIVE)

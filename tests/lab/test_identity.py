@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attrs import evolve
+
 from tests.lab.case import LabTestCase, Recorded, Recording
 from tests.lab.guest import Talk, request
 from tests.lab.machines import Machine
 from tests.lab.proxy import signed
-from tests.lab.world import METADATA_ADDRESS6
+from tests.lab.world import METADATA_ADDRESS, METADATA_ADDRESS6
 
 #: What Nova takes a caller's identity from, or did, and what proxies add on the way.
 IDENTITY = (
@@ -78,6 +80,28 @@ class IdentityTests(LabTestCase):
         self.assertTrue(answer.raw.endswith(machine.user_data or b"-"))
         hostname = answer.raw.index(machine.hostname.encode())
         self.assertGreater(answer.raw.index(machine.ipv4.encode()), hostname)
+
+    def test_reused_address(self) -> None:
+        """
+        A VM that was given the address of one that is gone gets its own data with its
+        first request, though the hypervisor still knows the other by that address.
+        """
+        old, new = self.machine("red-one"), self.machine("red-two")
+        proxy = self.start_devnova()
+        self.assertEqual(self.guest("red-one").ask("/openstack").status, 200)
+        self.world.hypervisor.ip("link", "delete", self.world.tap(old))
+        heir = evolve(new, addresses=old.addresses)
+        proxy.know([heir, self.machine("blue-one")])
+        inside = self.world.vms["red-two"]
+        inside.ip("address", "flush", "dev", "eth0")
+        inside.ip("address", "add", f"{old.ipv4}/24", "dev", "eth0")
+        inside.ip("route", "replace", f"{METADATA_ADDRESS}/32", "dev", "eth0")
+        inside.ip("neighbour", "flush", "dev", "eth0")
+        # The kernel keeps a fresh entry for a second, whoever else claims its address.
+        self.world.hypervisor.sysctl(f"ipv4/neigh/{old.network}/locktime", 0)
+        answer = self.guest("red-two").ask("/openstack/latest/meta_data.json")
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(answer.json()["uuid"], new.instance)
 
     def test_link_local_ipv6(self) -> None:
         """
