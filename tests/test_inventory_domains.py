@@ -304,6 +304,24 @@ class HostileTests(SynchronousTestCase):
             with self.assertRaises(Malformed, msg=name):
                 read_domain(xml.encode())
 
+    def test_declared_encodings(self) -> None:
+        """
+        A file is refused where the parser can't read the encoding that it declares.
+        """
+        for name in ("utf-7", "shift_jis", "gb18030", "utf-16", "x-evil", "hex"):
+            xml = f'<?xml version="1.0" encoding="{name}"?><domstatus/>'
+            with self.assertRaises(Malformed, msg=name) as raised:
+                read_domain(xml.encode())
+            self.assertIn("it is no XML", str(raised.exception))
+
+    def test_reasons_are_told(self) -> None:
+        """
+        What is wrong with XML of a strange kind is said in its own words.
+        """
+        with self.assertRaises(Malformed) as raised:
+            read_domain(b"<!DOCTYPE domstatus><domstatus/>")
+        self.assertEqual(str(raised.exception), "it declares a document type")
+
     @given(st.binary(max_size=100))
     def test_any_bytes(self, data: bytes) -> None:
         """

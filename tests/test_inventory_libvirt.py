@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
@@ -30,6 +31,22 @@ def _xml(mac: str, address: str) -> str:
         f'<n:ip type="fixed" address="{address}"/></n:port></n:ports>'
     )
     return domain_xml(interface_xml(mac), ports)
+
+
+class _Trap(dict[str, str]):
+    """
+    Networks by device, with one device that nobody was prepared for.
+    """
+
+    def get(self, device: str, default: Any = None) -> Any:
+        """
+        Look up a network.
+
+        @raise RuntimeError: For C{trap}.
+        """
+        if device == "trap":
+            raise RuntimeError(device)
+        return super().get(device, default)
 
 
 class LibvirtInventoryContractTests(InventoryContract, SynchronousTestCase):
@@ -185,6 +202,50 @@ class LibvirtInventoryTests(SynchronousTestCase):
         problem = inventory.describe()["problem"]
         self.assertIn(f"{self.file} is larger than", problem)
         self.assertIn("instance-2.xml is no plain file", problem)
+
+    def test_strange_encodings(self) -> None:
+        """
+        A file whose encoding can't be read costs itself: at the start, and later.
+        """
+        strange = '<?xml version="1.0" encoding="utf-7"?><domstatus/>'
+        self.file.write_text(strange)
+        (self.path / "instance-2.xml").write_text(_xml(MAC, "10.0.0.2"))
+        inventory = self.start()
+        self.assertEqual(len(self.book.by_address("red", "10.0.0.2")), 1)
+        self.assertEqual(inventory.state, SourceState.STALE)
+        self.replace(_xml("fa:16:3e:00:00:02", "10.0.0.1"))
+        self.reactor.settle()
+        self.assertEqual(inventory.state, SourceState.LIVE)
+        self.replace(strange)
+        self.reactor.settle()
+        self.assertEqual(len(self.book.by_address("red", "10.0.0.1")), 1)
+        self.assertEqual(inventory.state, SourceState.STALE)
+        self.assertIn(str(self.file), inventory.describe()["problem"])
+
+    def test_unforeseen_trouble(self) -> None:
+        """
+        Whatever goes wrong with a file costs that file only, and is logged once.
+        """
+        self.networks = _Trap({"br-red": "red"})
+        bad = _xml(MAC, "10.0.0.1").replace("br-red", "trap")
+        for name in ("instance-0.xml", "instance-2.xml"):
+            (self.path / name).write_text(bad)
+        self.replace(_xml(MAC, "10.0.0.1"))
+        inventory = self.start()
+        self.reactor.advance(30)
+        self.assertEqual(len(self.book.by_address("red", "10.0.0.1")), 1)
+        self.assertEqual(inventory.state, SourceState.STALE)
+        problem = inventory.describe()["problem"]
+        self.assertIn("instance-2.xml can't be understood: RuntimeError", problem)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+        self.replace(_xml(MAC, "10.0.0.3"))
+        self.reactor.settle()
+        self.assertEqual(len(self.book.by_address("red", "10.0.0.3")), 1)
+        (self.path / "instance-0.xml").write_text(_xml(MAC, "10.0.0.4"))
+        (self.path / "instance-2.xml").unlink()
+        self.reactor.settle()
+        self.assertEqual(inventory.state, SourceState.LIVE)
+        self.assertEqual(len(self.book), 2)
 
     def test_unreadable_directory(self) -> None:
         """

@@ -110,7 +110,10 @@ def read_domain(data: bytes) -> Domain:
     parser.buffer_text = True
     try:
         parser.Parse(data, True)
-    except (expat.ExpatError, UnicodeError, LookupError) as error:
+    except Malformed:
+        raise
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        # The last two are about the encoding that the file declares.
         raise Malformed(f"it is no XML: {str(error)[:100]}") from None
     return reader.domain
 

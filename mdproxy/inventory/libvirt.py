@@ -9,7 +9,7 @@ of all other networks libvirt knows nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, field
@@ -164,7 +164,7 @@ class LibvirtInventory(Service):
             return
         for name in map(os.path.basename, paths):
             if _is_domain(name):
-                self._load(name)
+                self._alone(self._load, name)
         self._judge()
 
     def _look(self) -> None:
@@ -180,13 +180,35 @@ class LibvirtInventory(Service):
         self._problem = None
         self._read = self._clock.seconds()
         for name in names | self._files.keys():
-            file = self._files.get(name)
-            signature = signature_of(os.path.join(self._path, name))
-            if file is None or signature is None or signature != file.signature:
-                self._load(name)
-            else:
-                self._enter(name, file)
+            self._alone(self._renew, name)
         self._judge()
+
+    def _alone(self, step: Callable[[str], None], name: str) -> None:
+        """
+        Do something with a file; whatever goes wrong with it is no other file's affair.
+        """
+        try:
+            step(name)
+        except Exception as error:
+            path = os.path.join(self._path, name)
+            file = self._files.setdefault(name, _File())
+            # Without a signature the next look takes it up again.
+            file.signature = None
+            problem = f"{path} can't be understood: {type(error).__name__}"
+            if file.problem != problem:
+                file.problem = problem
+                self.log.failure("{path} can't be understood", path=path)
+
+    def _renew(self, name: str) -> None:
+        """
+        Read a file if it is not what it was.
+        """
+        file = self._files.get(name)
+        signature = signature_of(os.path.join(self._path, name))
+        if file is None or signature is None or signature != file.signature:
+            self._load(name)
+        else:
+            self._enter(name, file)
 
     def _load(self, name: str) -> None:
         """
@@ -195,6 +217,7 @@ class LibvirtInventory(Service):
         path = os.path.join(self._path, name)
         file = self._files.setdefault(name, _File())
         file.signature = None
+        problem = None
         try:
             data, file.signature = read_file(path, _MAX_SIZE)
             file.domain = read_domain(data)
@@ -202,12 +225,11 @@ class LibvirtInventory(Service):
             self._withdraw(name)
             return
         except Unreadable as error:
-            file.problem = str(error)
+            problem = str(error)
         except Malformed as error:
-            file.problem = f"{path}: {error}"
-        else:
-            file.problem = None
+            problem = f"{path}: {error}"
         self._enter(name, file)
+        file.problem = problem
 
     def _withdraw(self, name: str) -> None:
         """
