@@ -315,7 +315,7 @@ def _listener(settings: Settings, section: str, name: str) -> ListenerConfig:
         if kind == "device":
             device = _device(settings, section, name)
         else:
-            address = _address(settings, section, identify_by)
+            address = _address(settings, section)
     if NETWORK.match(network) is None:
         settings.fault(
             section,
@@ -323,14 +323,29 @@ def _listener(settings: Settings, section: str, name: str) -> ListenerConfig:
             f"'{printable(network)}' can't name a network: up to 255 letters, digits "
             "and . _ : - can",
         )
-    if identify_by != "mac":
-        settings.note(
-            section,
-            "identify_by",
-            f"{identify_by} is weaker than mac: {_WEAKER[identify_by]}",
-        )
+    _judge_identification(settings, section, kind, identify_by)
     port: int = settings.value(section, "port")
     return ListenerConfig(name, kind, device, address, port, network, identify_by)
+
+
+def _judge_identification(
+    settings: Settings, section: str, kind: str, identify_by: str
+) -> None:
+    """
+    Refuse what would identify wrongly, and note what identifies less surely.
+    """
+    option = "identify_by"
+    if identify_by != "mac":
+        text = f"{identify_by} is weaker than mac: {_WEAKER[identify_by]}"
+        settings.note(section, option, text)
+    elif kind == "address" and not settings.is_faulty(section, option):
+        settings.fault(
+            section,
+            option,
+            "mac can't identify on an address, where connections come in from every "
+            "device, so nothing ties a frame's MAC to the network: set identify_by = "
+            "lease or address, or kind = device",
+        )
 
 
 def _refuse_other(settings: Settings, section: str, kind: str) -> None:
@@ -359,7 +374,7 @@ def _device(settings: Settings, section: str, name: str) -> str:
     return device
 
 
-def _address(settings: Settings, section: str, identify_by: str) -> str:
+def _address(settings: Settings, section: str) -> str:
     """
     Find the address of a listener.
     """
@@ -375,12 +390,6 @@ def _address(settings: Settings, section: str, identify_by: str) -> str:
     if "%" in text or ip_address(address).is_multicast:
         text = f"{printable(text)} is no plain address of the host"
         settings.fault(section, "address", text)
-    if ip_address(address).is_loopback and identify_by == "mac":
-        settings.note(
-            section,
-            "identify_by",
-            "mac recognises nobody on a loopback address: nothing there has a MAC",
-        )
     return address
 
 

@@ -283,7 +283,8 @@ LISTENER_OPTIONS: tuple[cfg.Opt, ...] = (
         "kind",
         "device",
         "device: the link-local address on a bridge or other network device. address: "
-        "an address of the host.",
+        "an address of the host, whichever device connections come in from; so "
+        "identify_by can't be mac.",
     ),
     _text(
         "device",
@@ -307,9 +308,9 @@ LISTENER_OPTIONS: tuple[cfg.Opt, ...] = (
     _text(
         "identify_by",
         "mac",
-        "What identifies an instance. mac: the frame that opened its connection. lease "
-        "and address are weaker, for networks behind a router: the MAC address in the "
-        "DHCP lease, or the bare IP address.",
+        "What identifies an instance. mac: the frame that opened its connection; takes "
+        "kind = device. Weaker, for networks behind a router and for kind = address: "
+        "lease, the MAC address in the DHCP lease, and address, the bare IP address.",
         choices=["mac", "lease", "address"],
     ),
 )

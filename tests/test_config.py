@@ -417,10 +417,13 @@ class ListenerTests(ConfigCase):
             ("FE80::A9FE:A9FE", "fe80::a9fe:a9fe"),
             ("[::]", "::"),
         ):
-            config = self.load(rest=f"[listener:a]\nkind = address\naddress = {text}\n")
+            config = self.load(
+                rest=f"[listener:a]\nkind = address\naddress = {text}\n"
+                "identify_by = address\n"
+            )
             self.assertEqual(
                 config.listeners,
-                (ListenerConfig("a", "address", None, address, 80, "a", "mac"),),
+                (ListenerConfig("a", "address", None, address, 80, "a", "address"),),
             )
 
     def test_listeners_do_not_clash(self) -> None:
@@ -450,8 +453,9 @@ class ListenerTests(ConfigCase):
         """
         config = self.load(
             rest="[listener:a]\n[listener:b]\n[listener:c]\ndevice = a\nport = 81\n"
-            "[listener:d]\nkind = address\naddress = 10.0.0.1\n"
+            "[listener:d]\nkind = address\naddress = 10.0.0.1\nidentify_by = address\n"
             "[listener:e]\nkind = address\naddress = 0.0.0.0\nport = 82\nnetwork = d\n"
+            "identify_by = address\n"
         )
         self.assertEqual([each.name for each in config.listeners], list("abcde"))
 
@@ -467,14 +471,18 @@ class ListenerTests(ConfigCase):
         self.assertIn("[listener:a] identify_by: lease is weaker than mac", notes[0])
         self.assertIn("[listener:b] identify_by: address is weaker", notes[1])
 
-    def test_loopback_without_macs_is_noted(self) -> None:
+    def test_an_address_has_no_frames_of_its_network(self) -> None:
         """
-        Identifying by MAC where there is none recognises nobody, which is noted.
+        A listener on an address can't identify by MAC, be that said or the default:
+        connections come to it from every device.
         """
-        [note] = self.load(
-            rest="[listener:a]\nkind = address\naddress = 127.0.0.1\n"
-        ).notes
-        self.assertIn("recognises nobody on a loopback address", note)
+        for line in ("", "identify_by = mac\n"):
+            for address in ("127.0.0.1", "10.0.0.1", "::"):
+                [fault] = self.faults(
+                    rest=f"[listener:a]\nkind = address\naddress = {address}\n{line}"
+                )
+                self.assertTrue(fault.startswith("[listener:a] identify_by: "), fault)
+                self.assertIn("identify_by = lease or address, or kind = device", fault)
 
 
 class IntrospectionTests(ConfigCase):
