@@ -124,7 +124,7 @@ def _tls(settings: Settings) -> TlsFiles | None:
     if settings.is_faulty("DEFAULT", "nova_metadata_protocol"):
         return None
     if protocol == "http":
-        _refuse_tls(settings, files, insecure)
+        _note_tls(settings, files, insecure)
         return None
     if insecure:
         settings.note(
@@ -167,21 +167,18 @@ def _try_tls(settings: Settings, tls: TlsFiles) -> None:
         settings.fault("DEFAULT", "nova_metadata_protocol", str(error))
 
 
-def _refuse_tls(
+def _note_tls(
     settings: Settings, files: Mapping[str, str | None], insecure: bool
 ) -> None:
     """
-    Refuse a certificate of ours that would not be shown: somebody may rely on it.
+    Point out what is for TLS, and is not used.
 
-    What only says whom to trust is noted: deployment tools write auth_ca_cert into
-    every service's file, whether it speaks TLS or not.
+    It is no fault: deployment tools write these options into every service's file,
+    whether it speaks TLS or not, and Neutron takes such a file.
     """
     text = "has no meaning with nova_metadata_protocol = http"
-    for name in (_CERTIFICATE, _KEY):
+    for name in (_CERTIFICATE, _KEY, _CA):
         if files[name] is not None:
-            advice = "set that to https, or take this out"
-            settings.fault("DEFAULT", name, f"{text}: {advice}")
-    if files[_CA] is not None:
-        settings.note("DEFAULT", _CA, text)
+            settings.note("DEFAULT", name, f"{text}: requests go out in clear")
     if insecure:
         settings.note("DEFAULT", "nova_metadata_insecure", text)

@@ -142,23 +142,30 @@ class TlsTests(ConfigCase):
         self.assertIn("[DEFAULT] nova_client_priv_key: ", fault)
         self.assertIn("is open to others than its owner (mode 0640)", fault)
 
-    def test_files_without_tls_are_faults(self) -> None:
+    def test_files_without_tls_are_noted(self) -> None:
         """
-        A certificate that plain HTTP would not show is a fault: it may be relied on.
+        A Neutron file that names TLS files and speaks plain HTTP is accepted as it is,
+        with a line for each of them that says what becomes of the requests.
         """
-        faults = self.faults(self.ca + self.certificate + self.key)
-        self.assertEqual(len(faults), 2)
-        for fault in faults:
-            self.assertIn("has no meaning with nova_metadata_protocol = http", fault)
-
-    def test_trust_without_tls_is_noted(self) -> None:
-        """
-        A Neutron file that names a CA and speaks plain HTTP is accepted as it is.
-        """
-        config = self.load(self.ca)
+        config = self.load(self.ca + self.certificate + self.key)
         self.assertIsNone(config.upstream.tls)
-        [note] = config.notes
-        self.assertIn("auth_ca_cert: has no meaning", note)
+        self.assertEqual(len(config.notes), 3)
+        for option, note in zip(
+            ("nova_client_cert", "nova_client_priv_key", "auth_ca_cert"),
+            config.notes,
+            strict=True,
+        ):
+            self.assertIn(f"[DEFAULT] {option}: has no meaning with", note)
+            self.assertIn(
+                "nova_metadata_protocol = http: requests go out in clear", note
+            )
+
+    def test_files_without_tls_are_not_read(self) -> None:
+        """
+        What is wrong with files that are not used is nobody's trouble.
+        """
+        config = self.load("nova_client_priv_key = /none\n")
+        self.assertEqual(len(config.notes), 1)
 
     def test_insecure_without_tls_is_noted(self) -> None:
         """
