@@ -294,7 +294,7 @@ def _listeners(settings: Settings) -> tuple[ListenerConfig, ...]:
             if problem := _clash(listener, other):
                 settings.fault(section, "", problem)
         listeners.append(listener)
-    if not settings.listeners:
+    if not settings.listeners and settings.is_whole:
         settings.faults.append(
             f"{settings.where}: there is no [{LISTENER}NAME]: nobody could ask; add "
             "one for each network"
@@ -433,7 +433,7 @@ def _lease_sources(
     served = {source.network for source in sources}
     for listener in listeners:
         if listener.identify_by == "lease" and listener.network not in served:
-            settings.fault(
+            settings.lack(
                 LISTENER + listener.name,
                 "identify_by",
                 f"lease needs a source for {listener.network} in [leases] sources",
@@ -455,7 +455,7 @@ def _lease_source(
         return None
     elif not at or not path or not network:
         problem = "needs its network: KIND:PATH@NETWORK"
-    elif network not in networks and networks:
+    elif network not in networks and networks and settings.is_whole:
         guess = closest(network, networks)
         problem = f"names a network that no listener has; {guess}"
     else:

@@ -224,7 +224,7 @@ def _judge_empty(settings: Settings) -> None:
             "there is no secret, so Nova must believe anybody who reaches it",
         )
     elif not settings.is_faulty("DEFAULT", SECRET):
-        settings.fault(
+        settings.lack(
             "DEFAULT",
             SECRET,
             f"is empty: put Nova's secret here or into {SECRET}_file, or set "

@@ -149,7 +149,7 @@ def _check_tls(settings: Settings, files: Mapping[str, str | None]) -> None:
             check_file(settings, name, path, private=name == _KEY)
     for one, other in ((_CERTIFICATE, _KEY), (_KEY, _CERTIFICATE)):
         if files[one] is None and files[other] is not None:
-            settings.fault("DEFAULT", one, f"is empty, but {other} is set: set both")
+            settings.lack("DEFAULT", one, f"is empty, but {other} is set: set both")
 
 
 def _try_tls(settings: Settings, tls: TlsFiles) -> None:

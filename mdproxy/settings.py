@@ -279,6 +279,8 @@ class Settings:
     @ivar faults: One sentence for everything that is wrong.
     @ivar notes: One sentence for everything that is right, but worth knowing.
     @ivar listeners: The names of the listeners, in order.
+    @ivar is_whole: Whether all files could be read; what is missing may stand in one
+        that could not.
     @ivar _set: Each option's last setting, by section and option.
     @ivar _faulty: Sections and options that were found wrong.
     """
@@ -287,6 +289,7 @@ class Settings:
     faults: list[str] = field(factory=list)
     notes: list[str] = field(factory=list)
     listeners: list[str] = field(factory=list, init=False)
+    is_whole: bool = field(default=True, init=False)
     _set: dict[tuple[str, str], Setting] = field(factory=dict, init=False, repr=False)
     _faulty: set[tuple[str, str]] = field(factory=set, init=False)
     _conf: cfg.ConfigOpts = field(factory=cfg.ConfigOpts, init=False, repr=False)
@@ -301,11 +304,14 @@ class Settings:
         """
         found, faults = find(files, dirs)
         settings = cls(found, faults)
+        settings.is_whole = not faults
         for section, options in SECTIONS.items():
             settings._register(section, options)
         for file in found:
             content, faults = read(file)
             settings.faults += faults
+            if faults and not content:
+                settings.is_whole = False
             settings._take(file, content)
         # No command line, no environment: nothing but what we hand over.
         settings._conf(
@@ -345,6 +351,21 @@ class Settings:
         sentence = f"{self.place(section, option)}: {text}"
         if sentence not in self.faults:
             self.faults.append(sentence)
+
+    def lack(self, section: str, option: str, text: str) -> None:
+        """
+        Note that an option is wrong because something is set nowhere.
+
+        It is not told where a file could not be read: it would lead away from that.
+
+        @param section: Its section.
+        @param option: Its name.
+        @param text: What is missing, and what would be right.
+        """
+        if self.is_whole:
+            self.fault(section, option, text)
+        else:
+            self._faulty.add((section, option))
 
     def note(self, section: str, option: str, text: str) -> None:
         """

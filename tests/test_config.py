@@ -183,7 +183,7 @@ class LoadTests(ConfigCase):
         """
         faults = self.faults(
             "nova_metadata_port = 0\nnova_metadata_hots = x\nnonsense\n"
-            "nova_client_cert = /c\ninventories =\n",
+            "nova_metadata_host = a/b\ninventories =\n",
             "[lease]\n[leases]\nsources = x\n[listener:a/b]\n[manhole]\nendpoint = y\n"
             "[introspection]\nendpoint = z\n[hold]\nother = never\n",
         )
@@ -197,7 +197,7 @@ class LoadTests(ConfigCase):
                 "[hold] other",
                 "[listener:a/b] device",
                 "[listener:a/b] network",
-                "[DEFAULT] nova_client_cert",
+                "[DEFAULT] nova_metadata_host",
                 "[DEFAULT] inventories",
                 "[leases] sources",
                 "[manhole] endpoint",
@@ -207,14 +207,36 @@ class LoadTests(ConfigCase):
 
     def test_files_that_are_not_there_are_faults(self) -> None:
         """
-        A missing file or directory is told beside what is missing because of it.
+        A missing file or directory is told, and not what may stand in it: a listener,
+        the secret, the other half of a pair.
         """
-        error = self.assertRaises(ConfigError, load, ["/none/a"], ["/none/b"])
-        self.assertEqual(
-            [fault.partition(":")[0] for fault in error.faults],
-            ["/none/b", "/none/a", "/none/a", "/none/a"],
+        good, torn = self.file("[listener:br0]\n"), self.file("nonsense\n")
+        half = self.file(
+            "[DEFAULT]\nnova_metadata_protocol = https\nnova_client_cert = /none/c\n"
+            "[listener:br0]\nidentify_by = lease\n[leases]\nsources = dnsmasq:/x@br1\n"
         )
-        self.assertIn("metadata_proxy_shared_secret: is empty", error.faults[3])
+        for files, dirs, places in (
+            (["/none/a"], ["/none/b"], ["/none/b", "/none/a"]),
+            (["/none/a"], [], ["/none/a"]),
+            ([], ["/none/b"], ["/none/b"]),
+            ([good, "/none/a"], [], ["/none/a"]),
+            ([torn], [], [f"{torn} line 1"]),
+            ([half, "/none/a"], [], ["/none/a", f"{half} line 3"]),
+        ):
+            error = self.assertRaises(ConfigError, load, files, dirs)
+            found = [fault.partition(": ")[0] for fault in error.faults]
+            self.assertEqual(found, places)
+
+    def test_faults_beside_missing_files(self) -> None:
+        """
+        What is wrong in the other files is told beside a missing one.
+        """
+        path = self.file("[DEFAULT]\nnova_metadata_host = a:1\ninventories =\n")
+        error = self.assertRaises(ConfigError, load, [path, "/none/a"])
+        self.assertEqual(
+            [fault.partition(": ")[0] for fault in error.faults],
+            ["/none/a", f"{path} line 2", f"{path} line 3"],
+        )
 
     def test_nothing_at_all(self) -> None:
         """
