@@ -173,7 +173,7 @@ def _secret_of_file(settings: Settings, path: str) -> bytes:
     except UnicodeDecodeError:
         settings.fault("DEFAULT", option, f"{printable(path, 1024)} is not UTF-8")
         return b""
-    if text != text.strip():
+    if text.strip() and text != text.strip():
         settings.note(
             "DEFAULT",
             option,
@@ -185,8 +185,14 @@ def _secret_of_file(settings: Settings, path: str) -> bytes:
 
 def _check_characters(settings: Settings, option: str, text: str) -> None:
     """
-    Refuse what no line of Nova's configuration can hold.
+    Refuse what no line of Nova's configuration can hold, and what anybody can guess.
     """
+    if not text.strip():
+        settings.fault(
+            "DEFAULT",
+            option,
+            "the secret is nothing but white space, which is as good as none",
+        )
     if any(character in text for character in "\0\r\n"):
         settings.fault(
             "DEFAULT", option, "the secret must be one line, without a NUL character"

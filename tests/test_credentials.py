@@ -213,6 +213,8 @@ class FindSecretTests(_FilesCase):
         for content, mode, words in (
             (MARK.encode(), 0o644, "is open to others"),
             (b"\n", 0o600, "is empty"),
+            (b" \t \n", 0o600, "is empty"),
+            ("\u3000\u00a0\n".encode(), 0o600, "nothing but white space"),
             (f"{MARK}\xe9".encode("latin-1"), 0o600, "is not UTF-8"),
             (f"{MARK}\n{MARK}\n".encode(), 0o600, "must be one line"),
             (f"{MARK}\0".encode(), 0o600, "without a NUL"),
@@ -234,6 +236,18 @@ class FindSecretTests(_FilesCase):
             _, settings = self.find(f"metadata_proxy_shared_secret = {text}")
             [fault] = settings.faults
             self.assertIn("line 2: [DEFAULT] metadata_proxy_shared_secret: ", fault)
+
+    def test_white_space_is_no_secret(self) -> None:
+        """
+        A secret of nothing but white space is refused, even where none would do.
+        """
+        for text in (" ", " \t ", "\u3000"):
+            _, settings = self.find(
+                f'metadata_proxy_shared_secret = "{text}"', "allow_empty_secret = true"
+            )
+            [fault] = settings.faults
+            self.assertIn("line 2: [DEFAULT] metadata_proxy_shared_secret: ", fault)
+            self.assertIn("nothing but white space, which is as good as none", fault)
 
     def test_what_looks_like_a_comment_is_noted(self) -> None:
         """
