@@ -93,11 +93,12 @@ class Exchange:
     @ivar _end_wait: Ends waiting for facts; C{None} when not waiting.
     @ivar _timer: Ends the hold, or asks again.
     @ivar _sent: Whether Nova has been asked and has not answered in full.
+    @ivar _in_line: Whether it waits until its caller asks Nova less.
     @ivar _relaying: Whether the answer has begun to flow.
     @ivar _over: Whether nothing more happens.
     @ivar _coming: An answer that comes and may not be the last.
     @ivar _kept: The latest whole answer, if it may not be the last.
-    @ivar _tries: How often Nova was asked.
+    @ivar tries: How often Nova was asked.
     """
 
     request: Request
@@ -110,11 +111,12 @@ class Exchange:
     _end_wait: Callable[[], None] | None = field(default=None, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _sent: bool = field(default=False, init=False)
+    _in_line: bool = field(default=False, init=False)
     _relaying: bool = field(default=False, init=False)
     _over: bool = field(default=False, init=False)
     _coming: _Answer | None = field(default=None, init=False)
     _kept: _Answer | None = field(default=None, init=False)
-    _tries: int = field(default=0, init=False)
+    tries: int = field(default=0, init=False)
 
     def identify(self) -> None:
         """
@@ -237,7 +239,7 @@ class Exchange:
         @return: Whether there was a place.
         """
         caller = self._caller
-        if not self._proxy.holds.take(_seat(caller)):
+        if not self._proxy.holds.take(caller.holder):
             self._proxy.count("no-place-to-wait")
             return False
         self._proxy.count("held")
@@ -245,7 +247,7 @@ class Exchange:
 
         def leave() -> None:
             end()
-            self._proxy.holds.give_back(_seat(caller))
+            self._proxy.holds.give_back(caller.holder)
 
         self._end_wait = leave
         self._proxy.lookup.refresh(caller.network)
@@ -261,18 +263,28 @@ class Exchange:
 
     def _send(self, identity: Identity) -> None:
         """
-        Ask Nova.
+        Ask Nova, or stand in line behind what the caller is asking already.
         """
         self._stop_waiting()
+        self._in_line = not self._proxy.set_out(self, self._caller)
+        if self._in_line:
+            return
         if self._identity is not None and self._identity.port != identity.port:
             # What was kept is another's answer.
             self._kept = None
         self._identity = identity
-        self._tries += 1
+        self.tries += 1
         self.wire = for_nova(self.request, self._proxy.fields_of(identity))
         self._sent = True
-        self._proxy.set_out(self, self._caller)
         self._proxy.upstream.send(self)
+
+    def take_turn(self) -> None:
+        """
+        Learn that the caller may ask Nova one more question.
+        """
+        self._in_line = False
+        # Not at once: whoever says so is in the middle of an answer.
+        self._timer = self._proxy.clock.callLater(0, self.identify)
 
     def _arrive(self) -> None:
         """
@@ -303,7 +315,7 @@ class Exchange:
 
         @return: Seconds; C{None} where the hold doesn't last so long.
         """
-        pause = min(_FIRST_PAUSE * 2 ** (self._tries - 1), _LONGEST_PAUSE)
+        pause = min(_FIRST_PAUSE * 2 ** (self.tries - 1), _LONGEST_PAUSE)
         pause *= self._proxy.random.uniform(0.75, 1.0)
         left = self._until - self._proxy.clock.seconds()
         return pause if pause < left else None
@@ -392,6 +404,9 @@ class Exchange:
         if self._sent:
             self._proxy.upstream.cancel(self)
             self._arrive()
+        if self._in_line:
+            self._in_line = False
+            self._proxy.leave_line(self, self._caller)
         self._stop_waiting()
         self._stop_timer()
         self._proxy.stop_awaiting(self)
@@ -403,10 +418,3 @@ class Exchange:
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-
-
-def _seat(caller: Caller) -> tuple[str, str]:
-    """
-    Name what a caller's waiting is counted by: strangers share by their MAC.
-    """
-    return caller.network, caller.mac or caller.address

@@ -58,6 +58,7 @@ class Fetch:
     @ivar target: What to ask for.
     @ivar request: The request.
     @ivar wire: Its signed head.
+    @ivar tries: How often it is sent.
     @ivar finished: Fires when the answer is complete, or fails.
     @ivar status: The answer's status; 0 before there is one.
     @ivar beginning: The first part of the answer's body.
@@ -74,6 +75,7 @@ class Fetch:
     _out: BinaryIO
     request: Request = field(init=False)
     wire: bytes = field(init=False, repr=False)
+    tries: int = field(default=1, init=False)
     finished: Deferred[None] = field(factory=Deferred, init=False)
     status: int = field(default=0, init=False)
     beginning: bytes = field(default=b"", init=False, repr=False)

@@ -99,6 +99,7 @@ class IExchange(Interface):
 
     request: Request = Attribute("What the instance asked.")
     wire: bytes = Attribute("The signed head, all but Host (L{mdproxy.headers}).")
+    tries: int = Attribute("How often it was given to an upstream, this time included.")
 
     def head(head: ResponseHead) -> None:
         """

@@ -27,8 +27,8 @@ class Shares:
     """
 
     _of_seat: int
-    _of_network: int
-    _of_all: int
+    _of_network: float = float("inf")
+    _of_all: float = float("inf")
     _held: Counter[Seat] = field(factory=Counter, init=False)
     _by_network: Counter[str] = field(factory=Counter, init=False)
 

@@ -160,6 +160,15 @@ class Caller:
     probed: bool = False
     since: float = field(default=float("-inf"), eq=False)
 
+    @property
+    def holder(self) -> tuple[str, str]:
+        """
+        Name what a caller's share of anything is counted by: a network and the MAC on
+        it, for one interface can have any number of addresses; the address where the
+        MAC is not known.
+        """
+        return self.network, self.mac or self.address
+
 
 class Reason(Enum):
     """

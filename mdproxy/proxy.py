@@ -51,6 +51,9 @@ STATUSES: Final[Mapping[type[Exception], tuple[int, bytes, bool]]] = {
     UpstreamBroken: (502, b"Bad Gateway", True),
 }
 
+#: How many questions of one caller Nova is asked at a time.  cloud-init asks one.
+_QUESTIONS: Final = 8
+
 #: Of how many ports it is remembered that Nova knows them.
 _SERVED: Final = 4096
 
@@ -89,6 +92,8 @@ class ReverseProxyResource:
     @ivar _hold: How long they may wait.
     @ivar counts: What happened how often.
     @ivar _asking: By network and address, the exchanges that Nova is being asked for.
+    @ivar _questions: How many of them each caller has.
+    @ivar _lines: By caller, the exchanges that wait until it has fewer.
     @ivar _awaiting: Exchanges that pause before asking Nova again.
     @ivar _served: Ports that Nova has answered.
     @ivar _find_caller: Finds who opened a Site's connection.
@@ -107,6 +112,10 @@ class ReverseProxyResource:
     _find_caller: Callable[[Any], Caller | None] = field(default=lambda _: None)
     counts: Counter[str] = field(factory=Counter, init=False)
     _asking: dict[tuple[str, str], set[Exchange]] = field(factory=dict, init=False)
+    _questions: Shares = field(factory=lambda: Shares(_QUESTIONS), init=False)
+    _lines: dict[tuple[str, str], dict[Exchange, None]] = field(
+        factory=dict, init=False
+    )
     _awaiting: set[Exchange] = field(factory=set, init=False)
     _served: OrderedDict[tuple[str, str, str], None] = field(
         factory=OrderedDict, init=False
@@ -133,6 +142,7 @@ class ReverseProxyResource:
         return {
             "counts": dict(sorted(self.counts.items())),
             "asking": sum(len(exchanges) for exchanges in self._asking.values()),
+            "in_line": sum(len(line) for line in self._lines.values()),
             "pausing": len(self._awaiting),
             "waiting_for_facts": self.holds.taken,
         }
@@ -149,22 +159,44 @@ class ReverseProxyResource:
         """
         return identity_fields(identity, self.signer)
 
-    def set_out(self, exchange: Exchange, caller: Caller) -> None:
+    def set_out(self, exchange: Exchange, caller: Caller) -> bool:
         """
-        Note that Nova is being asked for a caller.
+        Note that Nova is to be asked for a caller, or have the exchange stand in line.
+
+        One that does not read its answers would else take every connection to Nova.
+
+        @return: Whether Nova may be asked now; if not, the exchange is called in turn.
         """
+        if not self._questions.take(caller.holder):
+            self._lines.setdefault(caller.holder, {})[exchange] = None
+            return False
         seat = (caller.network, caller.address)
         self._asking.setdefault(seat, set()).add(exchange)
+        return True
 
     def arrive(self, exchange: Exchange, caller: Caller) -> None:
         """
-        Note that Nova has answered, or will not.
+        Note that Nova has answered, or will not; the next in line takes its turn.
         """
         seat = (caller.network, caller.address)
         exchanges = self._asking[seat]
         exchanges.discard(exchange)
         if not exchanges:
             del self._asking[seat]
+        self._questions.give_back(caller.holder)
+        if caller.holder in self._lines:
+            following = next(iter(self._lines[caller.holder]))
+            self.leave_line(following, caller)
+            following.take_turn()
+
+    def leave_line(self, exchange: Exchange, caller: Caller) -> None:
+        """
+        Take an exchange out of its line.
+        """
+        line = self._lines[caller.holder]
+        del line[exchange]
+        if not line:
+            del self._lines[caller.holder]
 
     def path_changed(self, network: str, address: str) -> None:
         """
@@ -229,7 +261,7 @@ class ReverseProxyResource:
         evidence = refusal.evidence
         caller = evidence.caller
         quiet = self._seldom.passes(
-            (caller.network, caller.address, evidence.reason), self.clock.seconds()
+            (*caller.holder, evidence.reason), self.clock.seconds()
         )
         if quiet is not None:
             self._log.warn(
@@ -248,9 +280,7 @@ class ReverseProxyResource:
         """
         Log that an answer was about to go to somebody else.
         """
-        quiet = self._seldom.passes(
-            (caller.network, caller.address, "path"), self.clock.seconds()
-        )
+        quiet = self._seldom.passes((*caller.holder, "path"), self.clock.seconds())
         if quiet is not None:
             self._log.warn(
                 "broke the connection of {address} ({mac}) on {network}: its neighbour "

@@ -12,7 +12,6 @@ from random import Random, SystemRandom
 from typing import Any
 
 from attrs import frozen
-from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, MultiService
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
@@ -39,7 +38,11 @@ from mdproxy.http.client import NovaConnection, Patience
 from mdproxy.http.parsing import RequestBounds
 from mdproxy.http.server import ChannelBounds, Front
 from mdproxy.interfaces import IInventory, ISource
-from mdproxy.introspection.status import Status, introspection
+from mdproxy.introspection.status import (
+    IntrospectionService,
+    Status,
+    introspection,
+)
 from mdproxy.inventory.libvirt import LibvirtInventory
 from mdproxy.inventory.static import StaticInventory
 from mdproxy.life import FrontService, InOrder, Signals
@@ -159,9 +162,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     service = InOrder()
     Signals(reactor, front_service.hurry, sources.renew).setServiceParent(service)
     sweep.service().setServiceParent(service)
-    StreamServerEndpointService(
+    IntrospectionService(
         serverFromString(reactor, config.introspection),
         introspection(status, reactor),
+        reactor,
     ).setServiceParent(service)
     for source in sources.all:
         IService(source).setServiceParent(service)
@@ -334,11 +338,13 @@ def _holds(config: Config) -> Shares:
 def _connections(config: Config) -> Shares:
     """
     Make the places for connections of instances.
+
+    No network gets more than half of them, so that none can shut out the others.
     """
     bounds = config.bounds
     return Shares(
         bounds.max_connections_per_instance,
-        bounds.max_connections,
+        max(1, bounds.max_connections // 2),
         bounds.max_connections,
     )
 

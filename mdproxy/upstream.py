@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from random import Random
 from typing import Any, Final
 
@@ -334,16 +335,19 @@ class Upstream:
         """
         Give waiting requests to free connections, in the order they came.
 
-        One that needs a fresh connection is passed over, but a place is kept for it:
-        the others could take every place for ever.
+        One that needs a fresh connection, or another endpoint than before, is passed
+        over; for a fresh connection a place is kept, which the others could take for
+        ever.
         """
         passed: deque[tuple[IExchange, float]] = deque()
         connecting = sum(len(reach.connecting) for reach in self._reaches)
         while self._queue:
             exchange, since = self._queue.popleft()
-            connection = self._free(exchange.request.method in SAFE)
+            connection = self._free(exchange)
             if connection is None:
                 passed.append((exchange, since))
+                if exchange.tries > 1:
+                    continue
                 if exchange.request.method in SAFE:
                     break
                 if len(passed) > connecting:
@@ -357,15 +361,30 @@ class Upstream:
             connection.start(exchange)
         self._queue.extendleft(reversed(passed))
 
-    def _free(self, safe: bool) -> NovaConnection | None:
+    def _choices(self, exchange: IExchange) -> list[_Reach]:
+        """
+        List the endpoints that a request may go to, the best first.
+
+        A request that is asked again goes to the next endpoint that is not in doubt:
+        one that answers badly, or breaks off, would do so again.  It goes to no other,
+        so that it is not the former one's free connection that it gets.
+        """
+        if exchange.tries > 1:
+            sound = [reach for reach in self._reaches if not reach.failures]
+            if len(sound) > 1:
+                return [sound[(exchange.tries - 1) % len(sound)]]
+        return self._reaches
+
+    def _free(self, exchange: IExchange) -> NovaConnection | None:
         """
         Find a free connection, the latest used first.
 
-        @param safe: Whether the request may be repeated.  If not it takes only a
-            connection that was never used: Nova may be closing a used one just now, and
-            a request lost in that moment could not be sent again.
+        What can't be repeated takes only a connection that was never used: Nova may be
+        closing a used one just now, and a request lost in that moment could not be sent
+        again.
         """
-        for reach in self._reaches:
+        safe = exchange.request.method in SAFE
+        for reach in self._choices(exchange):
             for connection in reversed(reach.idle):
                 if safe or not connection.served:
                     return connection
@@ -376,13 +395,14 @@ class Upstream:
         Open connections for what still waits.
         """
         now = self._clock.seconds()
-        wanted = len(self._queue) - sum(len(r.connecting) for r in self._reaches)
-        while wanted > 0:
-            reach = next((r for r in self._reaches if r.may_connect(now)), None)
+        connecting = sum(len(reach.connecting) for reach in self._reaches)
+        most = connecting + self._extent.connections
+        for exchange, _since in list(islice(self._queue, connecting, most)):
+            choices = self._choices(exchange)
+            reach = next((r for r in choices if r.may_connect(now)), None)
             if reach is None or not self._make_room():
                 return
             self._open(reach)
-            wanted -= 1
 
     def _make_room(self) -> bool:
         """

@@ -369,6 +369,7 @@ class Ask:
 
     @ivar request: What is asked.
     @ivar wire: The signed head.
+    @ivar tries: How often it was sent.
     @ivar told: What it was told, in order: heads, pieces of the body, then C{"done"}
         or the error.
     @ivar sent: Whether it may have reached Nova, where it failed.
@@ -377,6 +378,7 @@ class Ask:
 
     request: Request = field(factory=lambda: Request(b"GET", b"/", ()))
     wire: bytes = b"GET / HTTP/1.1\r\nX-Instance-ID-Signature: 5ec2e7\r\n"
+    tries: int = 1
     told: list[ResponseHead | bytes | str | Exception] = field(factory=list)
     sent: bool | None = None
     then: Callable[[object], object] = field(default=lambda _told: None)

@@ -245,11 +245,11 @@ class HoldTests(ProxyTestCase):
         Whoever is known costs the inventory nothing and needs no place to wait.
         """
         self.world.know(port_of())
-        for _ in range(10):
+        for _ in range(8):
             self.ask()
-        self.assertEqual(len(self.upstream.asked), 10)
+        self.assertEqual(len(self.upstream.asked), 8)
         self.assertEqual(self.world.inventory.refreshes, [])
-        for _ in range(10):
+        for _ in range(8):
             self.upstream.answer()
 
     def test_neighbour_learnt(self) -> None:
@@ -617,6 +617,65 @@ class AskingTests(ProxyTestCase):
         self.ask()
         self.upstream.answer(403, BODY)
         self.assertIn("(1 more like it)", self.logged()[1][1])
+
+
+class LineTests(ProxyTestCase):
+    """
+    How many questions of one caller Nova is asked at a time.
+    """
+
+    def test_share(self) -> None:
+        """
+        Nova is asked eight at a time, the others in the order they came, each as soon
+        as one is answered; another caller does not wait for them.
+        """
+        replies = [self.ask(b"/%d" % number)[1] for number in range(10)]
+        self.assertEqual(len(self.upstream.asked), 8)
+        self.assertEqual(self.proxy.describe()["in_line"], 2)
+        other = Caller("red", "10.0.0.6", OTHER_MAC)
+        addresses = frozenset({other.address})
+        self.world.know(port_of(), port_of(OTHER_MAC, "i-2", addresses=addresses))
+        self.world.point(OTHER_MAC, "red", other.address)
+        _exchange, others = self.ask(caller=other)
+        self.assertEqual(len(self.upstream.asked), 9)
+        for reply in (*replies[:8], others, *replies[8:]):
+            self.upstream.answer(200, BODY)
+            self.world.clock.advance(0)
+            self.assert_answer(reply, 200, BODY)
+
+    def test_gone_from_the_line(self) -> None:
+        """
+        Who is gone does not take its turn, whether it was called already or not.
+        """
+        for _ in range(8):
+            self.ask()
+        called, waiting, last = (self.ask(b"/last")[0] for _ in range(3))
+        waiting.cancel()
+        self.upstream.answer()
+        called.cancel()
+        self.upstream.answer()
+        self.world.clock.advance(0)
+        targets = [asked.request.target for asked, _wire in self.upstream.asked]
+        self.assertEqual(targets[8:], [b"/last"])
+        self.assertIn(last, self.upstream.in_flight)
+        while self.upstream.in_flight:
+            self.upstream.answer()
+
+    def test_judged_in_its_turn(self) -> None:
+        """
+        Who is asked for is found out when it is one's turn.
+        """
+        for _ in range(8):
+            self.ask()
+        _exchange, reply = self.ask()
+        self.world.know(port_of(instance_id="i-2"))
+        while self.upstream.in_flight[1:]:
+            self.upstream.answer()
+        self.upstream.answer()
+        self.world.clock.advance(0)
+        self.assertIn(b"X-Instance-ID: i-2\r\n", self.upstream.asked[-1][1])
+        self.upstream.answer(200, BODY)
+        self.assert_answer(reply, 200, BODY)
 
 
 class AgainTests(ProxyTestCase):

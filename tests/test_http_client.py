@@ -188,6 +188,23 @@ class NovaConnectionTests(SynchronousTestCase):
         self.assertEqual(exchange.summary, [200, b"ok", "done"])
         self.assertEqual(self.owner.told[-2:], ["lost in flight", "done"])
 
+    def test_closed_without_an_answer(self) -> None:
+        """
+        A first request that is answered by nothing may have met a port of TLS; on a
+        connection that was used before that can't be.
+        """
+        first = self.start(ask())
+        self.wire.lose(ConnectionDone())
+        self.wire.settle()
+        self.assertIn("expect https", str(first.told[0]))
+        self.setUp()
+        self.start(ask())
+        self.say(_OK)
+        second = self.start(ask())
+        self.wire.lose(ConnectionDone())
+        self.wire.settle()
+        self.assertEqual(str(second.told[0]), "connection lost: ConnectionDone")
+
     def test_broken_off(self) -> None:
         """
         Whatever Nova breaks off with fails the exchange, by what had come till then.

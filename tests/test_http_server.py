@@ -796,6 +796,21 @@ class FrontTests(SynchronousTestCase):
             wire.settle()
         self.assertEqual(shares.taken, 0)
 
+    def test_one_share_for_all_addresses(self) -> None:
+        """
+        An interface has one share, whatever number of addresses it uses: it is counted
+        by its MAC, and by its address only where that is not known.
+        """
+        book = Playbook(_BOUNDS, Shares(2, 9, 9))
+        closed = []
+        for number in range(3):
+            book.caller = Caller("net", f"fe80::{number}", CALLER.mac)
+            closed.append(book.connect().closed)
+        self.assertEqual(closed, [None, None, "ConnectionAborted"])
+        for number in range(3):
+            book.caller = Caller("net", f"10.0.1.{number}", None, "address")
+            self.assertIsNone(book.connect().closed)
+
     def test_nothing_is_served_to_the_refused(self) -> None:
         """
         Bytes of a connection that is being aborted are not looked at.

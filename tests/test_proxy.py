@@ -139,6 +139,7 @@ class TellTests(ProxyTestCase):
                     "status-200": 1,
                 },
                 "asking": 0,
+                "in_line": 0,
                 "pausing": 0,
                 "waiting_for_facts": 2,
             },

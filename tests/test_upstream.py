@@ -657,6 +657,43 @@ class TroubleTests(SynchronousTestCase):
         nova.send()
         self.assertEqual(nova.attempts[2].arrived, 2)
 
+    def test_asked_again_elsewhere(self) -> None:
+        """
+        A request that is asked again goes to the next endpoint that is not in doubt,
+        though the former one has a free connection; where that is the only one, to it.
+        """
+        nova = _Nova(["a", "b"])
+        again = nova.send()
+        arrived = []
+        for tries in (2, 3, 4):
+            nova.attempts[(tries - 2) % 2].say(_OK)
+            again.tries = tries
+            again.told.clear()
+            nova.pool.send(again)
+            arrived.append([attempt.arrived for attempt in nova.attempts])
+        self.assertEqual(arrived, [[1, 1], [2, 1], [2, 2]])
+        nova.refusing = {"b"}
+        nova.attempts[1].lose(ConnectionLost())
+        again.tries = 6
+        nova.pool.send(again)
+        self.assertEqual(nova.attempts[0].arrived, 3)
+
+    def test_others_pass_who_waits_for_another(self) -> None:
+        """
+        Who waits for another endpoint holds nobody up who would take any.
+        """
+        nova = _Nova(["a", "b"])
+        nova.send()
+        nova.accepting = False
+        again = ask()
+        again.tries = 2
+        nova.send(again)
+        other = nova.send()
+        nova.attempts[0].say(_OK)
+        self.assertEqual(nova.attempts[0].arrived, 2)
+        nova.attempts[0].say(_OK)
+        self.assertEqual((other.summary[-1], again.told), ("done", []))
+
     def test_recovery(self) -> None:
         """
         Observers learn of an endpoint that was down and takes connections, and of no

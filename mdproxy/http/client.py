@@ -324,5 +324,11 @@ class NovaConnection(Protocol):
                 return UpstreamTlsFailed(
                     describe_failure(cause, self.transport.getHandle())
                 )
-        error = UpstreamBroken if self._headed else UpstreamUnavailable
-        return error(f"connection lost: {type(reason.value).__name__}")
+        if self._headed:
+            return UpstreamBroken(f"connection lost: {type(reason.value).__name__}")
+        if self._tls is None and not self.served and self._reader is not None:
+            # So does a port where TLS is spoken (gunicorn, measured).
+            return UpstreamUnavailable(
+                "connection closed without an answer; does that port expect https?"
+            )
+        return UpstreamUnavailable(f"connection lost: {type(reason.value).__name__}")

@@ -135,7 +135,7 @@ class Front:
     @ivar clock: What time it is.
     @ivar sweep: Where deadlines are kept.
     @ivar bounds: What a connection may take.
-    @ivar shares: Which connections are held, by (network, address).
+    @ivar shares: Which connections are held, by L{Caller.holder}.
     @ivar refused: Counts the requests answered here, by status, and what was closed.
     @ivar channels: The open connections.
     @ivar _by_seat: The same by network and address.
@@ -169,28 +169,28 @@ class Front:
         for channel in list(self.channels):
             channel.abort()
 
-    def admit(self, channel: Channel, seat: tuple[str, str]) -> bool:
+    def admit(self, channel: Channel, caller: Caller) -> bool:
         """
         Take a connection in, if there is room for one more of its caller.
 
-        @param seat: The caller's network and address.
-
         @return: Whether there was, so that it must be let go of later.
         """
-        if not self.shares.take(seat):
+        if not self.shares.take(caller.holder):
             return False
         self.channels.add(channel)
+        seat = (caller.network, caller.address)
         self._by_seat.setdefault(seat, set()).add(channel)
         self.sweep.add(channel)
         return True
 
-    def let_go(self, channel: Channel, seat: tuple[str, str]) -> None:
+    def let_go(self, channel: Channel, caller: Caller) -> None:
         """
         Let go of a connection that was taken in.
         """
-        self.shares.give_back(seat)
+        self.shares.give_back(caller.holder)
         self.sweep.discard(channel)
         self.channels.discard(channel)
+        seat = (caller.network, caller.address)
         self._by_seat[seat].discard(channel)
         if not self._by_seat[seat]:
             del self._by_seat[seat]
@@ -290,7 +290,7 @@ class Channel(Protocol):
             self._front.refused["no-caller"] += 1
             self.transport.abortConnection()
             return
-        if not self._front.admit(self, (caller.network, caller.address)):
+        if not self._front.admit(self, caller):
             self._front.refused["too-many-connections"] += 1
             self.transport.abortConnection()
             return
@@ -311,7 +311,7 @@ class Channel(Protocol):
         self._request = None
         if answering is not None:
             answering.cancel()
-        self._front.let_go(self, (self._caller.network, self._caller.address))
+        self._front.let_go(self, self._caller)
 
     def readConnectionLost(self) -> None:
         """
