@@ -18,7 +18,7 @@ from mdproxy.credentials import find_secret
 from mdproxy.model import Malformed, canonical_address
 from mdproxy.nova_config import Endpoint, TlsFiles, UpstreamConfig, read_upstream
 from mdproxy.options import LISTENER
-from mdproxy.places import DEVICE, NETWORK, bare, place_of
+from mdproxy.places import DEVICE, NETWORK, bare, completed, place_of
 from mdproxy.settings import Settings, closest, printable
 
 __all__ = [
@@ -468,7 +468,7 @@ def _introspection(settings: Settings, listeners: Sequence[ListenerConfig]) -> s
     """
     Find where the operator's pages go, and see that no instance can reach them.
     """
-    text: str = settings.value("introspection", "endpoint")
+    text = completed(settings.value("introspection", "endpoint"))
     if settings.value("manhole", "endpoint"):
         problem = "this version has no manhole: leave it empty"
         settings.fault("manhole", "endpoint", problem)

@@ -271,7 +271,8 @@ SECTIONS: Mapping[str, tuple[cfg.Opt, ...]] = {
             "endpoint",
             "tcp:8085:interface=127.0.0.1",
             "Where the operator's pages are served: a Twisted endpoint string, tcp on "
-            "a loopback address or unix.",
+            "a loopback address or unix. A UNIX socket is for its owner alone "
+            "(:mode=600) unless it has another mode, which must not let everybody in.",
         ),
     ),
     "manhole": (_text("endpoint", "", "Must stay empty in this version."),),

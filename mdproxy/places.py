@@ -8,6 +8,7 @@ Pure: text in; what it means, or what is wrong with it, out.
 from __future__ import annotations
 
 import re
+import stat
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -65,6 +66,7 @@ class _Place:
 
     at: tuple[str, int] | None = None
     path: str = ""
+    mode: int = 0
 
     def listenTCP(
         self, port: int, factory: Factory, backlog: int = 50, interface: str = ""
@@ -74,11 +76,61 @@ class _Place:
         """
         self.at = (interface, port)
 
-    def listenUNIX(self, address: str, factory: Factory, **more: Any) -> None:
+    def listenUNIX(
+        self, address: str, factory: Factory, mode: int, **more: Any
+    ) -> None:
         """
-        Take note of a path.
+        Take note of a path and its mode.
         """
         self.path = address
+        self.mode = mode
+
+
+def _listen(text: str) -> _Place:
+    """
+    Learn where an endpoint would listen.
+
+    @raise ValueError: If it is none.
+    """
+    place = _Place()
+    try:
+        endpoint = serverFromString(cast(Any, place), text)
+        endpoint.listen(Factory())
+    except Exception:  # Its parser raises whatever comes up.
+        raise ValueError(f"is no endpoint that Twisted understands, {_LIKE}") from None
+    return place
+
+
+def completed(text: str) -> str:
+    """
+    Let only its owner use a UNIX socket that has no mode; by Twisted's, everybody may.
+
+    @param text: Any endpoint, or what should have been one.
+
+    @return: The endpoint, with a mode where it had none.
+    """
+    kind, _, rest = text.partition(":")
+    if kind != "unix":
+        return text
+    try:
+        place, other = _listen(text), _listen(f"unix:mode=600:{rest}")
+    except ValueError:
+        return text
+    # A mode of its own comes after ours, and counts.
+    has_mode = place.mode == other.mode
+    return text if has_mode or not place.path else f"{text}:mode=600"
+
+
+def _check_access(place: _Place) -> None:
+    """
+    Refuse a UNIX socket that everybody may use: who may write to it may connect.
+
+    @raise ValueError: If it is one.
+    """
+    if place.path.startswith("\0"):
+        raise ValueError(f"is no file, and so everybody may use it; {_LIKE}")
+    if place.mode & stat.S_IWOTH:
+        raise ValueError(f"lets everybody in; give it a mode, {_LIKE}:mode=600")
 
 
 def place_of(text: str) -> tuple[str, int] | None:
@@ -92,13 +144,9 @@ def place_of(text: str) -> tuple[str, int] | None:
     # Other kinds would have Twisted load plugins and read files.
     if text.partition(":")[0] not in ("tcp", "tcp6", "unix"):
         raise ValueError(f"is no tcp or unix endpoint, {_LIKE}")
-    place = _Place()
-    try:
-        endpoint = serverFromString(cast(Any, place), text)
-        endpoint.listen(Factory())
-    except Exception:  # Its parser raises whatever comes up.
-        raise ValueError(f"is no endpoint that Twisted understands, {_LIKE}") from None
+    place = _listen(text)
     if place.path:
+        _check_access(place)
         return None
     if place.at is None:
         raise ValueError(f"names no path, {_LIKE}")

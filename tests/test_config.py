@@ -162,7 +162,7 @@ class LoadTests(ConfigCase):
                     ListenerConfig("br0", "device", "eth1", None, 21, "net", "lease"),
                     ListenerConfig("nat", "address", None, "::1", 22, "br0", "address"),
                 ),
-                introspection="unix:/run/x",
+                introspection="unix:/run/x:mode=600",
                 drain_timeout=2.0,
                 bounds=Bounds(8.0, 9.0, 10.0, 11.0, 1200, 13, 14, 15, 16),
                 hold=HoldConfig(17.0, 18.0, 19, 20),
@@ -522,6 +522,18 @@ class IntrospectionTests(ConfigCase):
             )
             self.assertTrue(fault.startswith("[introspection] endpoint: "), fault)
             self.assertIn("like tcp:8085:interface=127.0.0.1", fault)
+
+    def test_a_socket_is_its_owners(self) -> None:
+        """
+        A UNIX socket is made for its owner alone unless a mode says otherwise, and
+        never for everybody.
+        """
+        rest = "[listener:br0]\n[introspection]\nendpoint = unix:/run/x"
+        for mode, whole in (("", ":mode=600"), (":mode=660", ":mode=660")):
+            config = self.load(rest=f"{rest}{mode}\n")
+            self.assertEqual(config.introspection, f"unix:/run/x{whole}")
+        [fault] = self.faults(rest=f"{rest}:mode=666\n")
+        self.assertIn("[introspection] endpoint: 'unix:/run/x:mode=666' lets", fault)
 
     def test_it_is_not_where_instances_ask(self) -> None:
         """

@@ -6,7 +6,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.places import DEVICE, NETWORK, bare, place_of, problem_of_host
+from mdproxy.places import (
+    DEVICE,
+    NETWORK,
+    bare,
+    completed,
+    place_of,
+    problem_of_host,
+)
 
 
 class NameTests(SynchronousTestCase):
@@ -84,8 +91,9 @@ class PlaceTests(SynchronousTestCase):
             ("tcp:port=8085:interface=127.9.9.9:backlog=5", ("127.9.9.9", 8085)),
             ("tcp:8085:interface=localhost", ("127.0.0.1", 8085)),
             (r"tcp6:8085:interface=\:\:1", ("::1", 8085)),
-            ("unix:/run/mdproxy/status.sock", None),
+            ("unix:/run/mdproxy/status.sock:mode=600", None),
             ("unix:address=/run/x:mode=660", None),
+            ("unix:/run/x:660", None),
         ):
             self.assertEqual(place_of(text), place)
 
@@ -111,9 +119,67 @@ class PlaceTests(SynchronousTestCase):
             "tcp:8085:interface=127.0.0.1:nonsense=1",
             "unix:",
             "unix:/run/x:mode=rw",
+            "unix::mode=600",
+            "unix:\0abstract:mode=600",
             "ssl:8085",
             "systemd:domain=INET:index=0",
             "autobahn:x",
         ):
             error = self.assertRaises(ValueError, place_of, text)
             self.assertIn("like tcp:8085:interface=127.0.0.1", str(error), text)
+
+    def test_others_stay_out(self) -> None:
+        """
+        A UNIX socket that others than its owner and its group may write to is refused;
+        without a mode of its own everybody may.
+        """
+        for text in (
+            "unix:/run/x",
+            "unix:/run/x:mode=666",
+            "unix:/run/x:mode=602",
+            "unix:/run/x:mode=600:mode=777",
+            "unix:/run/x:666",
+        ):
+            error = self.assertRaises(ValueError, place_of, text)
+            self.assertIn("lets everybody in", str(error), text)
+
+
+class CompletedTests(SynchronousTestCase):
+    """
+    Tests for L{completed}.
+    """
+
+    def test_a_mode_is_added(self) -> None:
+        """
+        A UNIX socket without a mode gets one that lets in its owner alone.
+        """
+        for text in (
+            "unix:/run/x",
+            "unix:address=/run/x:lockfile=0",
+            r"unix:/run/a\:mode\=666",
+            "unix:/run/mode",
+        ):
+            whole = completed(text)
+            self.assertEqual(whole, f"{text}:mode=600")
+            self.assertIsNone(place_of(whole))
+
+    def test_all_else_is_left_alone(self) -> None:
+        """
+        What has a mode, is no UNIX socket, or no endpoint, stays as it is.
+        """
+        for text in (
+            "unix:/run/x:mode=660",
+            "unix:mode=600:address=/run/x",
+            "unix:/run/x:mode=666",
+            "unix:/run/x:mode=777",
+            "unix:/run/x:660",
+            "unix:/run/x:666",
+            "tcp:8085:interface=127.0.0.1",
+            "unix:",
+            "unix",
+            "unix:/run/x\\",
+            "unix:/run/x:mode=rw",
+            "nonsense",
+            "",
+        ):
+            self.assertEqual(completed(text), text)
