@@ -64,6 +64,12 @@ class SecretRefused(Exception):
     """
 
 
+class OurFault(Exception):
+    """
+    Something is wrong in here.
+    """
+
+
 @define
 class _Answer:
     """
@@ -121,8 +127,22 @@ class Exchange:
     def identify(self) -> None:
         """
         Find out who asks; then ask Nova, or wait for what is not known yet.
+
+        A fault of ours on the way costs this request alone, and is told in full.
         """
         self._stop_timer()
+        try:
+            self._identify()
+        except Exception:
+            if self._over:
+                raise
+            self._proxy.tell_fault()
+            self._fail(OurFault())
+
+    def _identify(self) -> None:
+        """
+        Find out who asks.
+        """
         verdict = self._proxy.lookup.verdict(self._caller)
         if isinstance(verdict, Identity):
             self._send(verdict)

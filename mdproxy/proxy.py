@@ -23,7 +23,13 @@ from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from mdproxy.exchange import Exchange, InstanceInDoubt, NoSuchInstance, SecretRefused
+from mdproxy.exchange import (
+    Exchange,
+    InstanceInDoubt,
+    NoSuchInstance,
+    OurFault,
+    SecretRefused,
+)
 from mdproxy.headers import IdentityFields, identity_fields
 from mdproxy.http.client import (
     UpstreamBroken,
@@ -49,6 +55,7 @@ STATUSES: Final[Mapping[type[Exception], tuple[int, bytes, bool]]] = {
     UpstreamTlsFailed: (503, b"Service Unavailable", True),
     UpstreamTimedOut: (504, b"Gateway Timeout", True),
     UpstreamBroken: (502, b"Bad Gateway", True),
+    OurFault: (500, b"Internal Server Error", False),
 }
 
 #: How many questions of one caller Nova is asked at a time.  cloud-init asks one.
@@ -291,11 +298,19 @@ class ReverseProxyResource:
                 quiet=quiet,
             )
 
+    def tell_fault(self) -> None:
+        """
+        Log the fault of ours that is being handled, once in a while.
+        """
+        if self._seldom.passes("fault", self.clock.seconds()) is not None:
+            self._log.failure("a request met a fault of mdproxy itself")
+
     def tell_failure(self, error: Exception) -> None:
         """
         Log why Nova gave no answer, once in a while for each cause.
         """
-        if isinstance(error, NoSuchInstance | InstanceInDoubt):
+        if isinstance(error, NoSuchInstance | InstanceInDoubt | OurFault):
+            # Told already, with more than the error knows.
             return
         text = str(error)
         quiet = self._seldom.passes((type(error), text), self.clock.seconds())

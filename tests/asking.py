@@ -165,6 +165,7 @@ class ProxyTestCase(SecrecyTestCase):
         """
         phrase = {
             404: b"Not Found",
+            500: b"Internal Server Error",
             502: b"Bad Gateway",
             503: b"Service Unavailable",
             504: b"Gateway Timeout",
@@ -172,6 +173,6 @@ class ProxyTestCase(SecrecyTestCase):
         self.assert_answer(reply, status, phrase + b"\n")
         self.assertEqual((reply.phrase, reply.length), (phrase, len(phrase) + 1))
         fields = [(b"Content-Type", b"text/plain")]
-        if status != 404:
+        if status not in (404, 500):
             fields.append((b"Retry-After", b"1"))
         self.assertEqual(list(reply.fields), fields)

@@ -619,6 +619,32 @@ class AskingTests(ProxyTestCase):
         self.assertIn("(1 more like it)", self.logged()[1][1])
 
 
+class FaultTests(ProxyTestCase):
+    """
+    What a fault of ours costs (scenario E15).
+    """
+
+    def test_costs_one_request(self) -> None:
+        """
+        A fault in the lookup is a 500 for the request that met it, at once or while it
+        waited, and is told with its traceback; the next request is served.
+        """
+        self.world.know()
+        _exchange, waiting = self.ask()
+        self.world.inventories.append(cast(Any, None))
+        _exchange, reply = self.ask()
+        self.world.clock.advance(1)
+        for each in (reply, waiting):
+            self.assert_own_answer(each, 500)
+        faults = self.flushLoggedErrors(AttributeError)
+        self.assertEqual(len(faults), 1)
+        self.world.inventories.pop()
+        self.world.know(port_of())
+        _exchange, reply = self.ask()
+        self.upstream.answer(200, BODY)
+        self.assert_answer(reply, 200, BODY)
+
+
 class LineTests(ProxyTestCase):
     """
     How many questions of one caller Nova is asked at a time.

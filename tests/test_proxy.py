@@ -17,7 +17,12 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface.verify import verifyObject
 
-from mdproxy.exchange import InstanceInDoubt, NoSuchInstance, SecretRefused
+from mdproxy.exchange import (
+    InstanceInDoubt,
+    NoSuchInstance,
+    OurFault,
+    SecretRefused,
+)
 from mdproxy.http.client import (
     UpstreamBroken,
     UpstreamTimedOut,
@@ -56,6 +61,7 @@ class StatusesTests(ProxyTestCase):
             UpstreamTlsFailed: 503,
             UpstreamTimedOut: 504,
             UpstreamBroken: 502,
+            OurFault: 500,
         }
         self.assertEqual(STATUSES.keys(), expected.keys())
         for cause, status in expected.items():

@@ -21,11 +21,12 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mdproxy.http.parsing import BadRequest, RequestBounds, RequestReader
-from mdproxy.limits import Shares
+from mdproxy.limits import Seldom, Shares
 from mdproxy.model import Caller, Request
 from mdproxy.sweep import NEVER, Sweep
 
@@ -150,6 +151,8 @@ class Front:
     channels: set[Channel] = field(factory=set, init=False)
     _by_seat: dict[tuple[str, str], set[Channel]] = field(factory=dict, init=False)
     _drained: Callable[[], None] | None = field(default=None, init=False)
+    _seldom: Seldom = field(factory=Seldom, init=False)
+    _log: Logger = field(factory=Logger, init=False)
 
     def drain(self, drained: Callable[[], None]) -> None:
         """
@@ -176,6 +179,8 @@ class Front:
         @return: Whether there was, so that it must be let go of later.
         """
         if not self.shares.take(caller.holder):
+            self.refused["too-many-connections"] += 1
+            self._tell_full(caller)
             return False
         self.channels.add(channel)
         seat = (caller.network, caller.address)
@@ -215,6 +220,21 @@ class Front:
             "connections": len(self.channels),
             "refused": dict(sorted(self.refused.items())),
         }
+
+    def _tell_full(self, caller: Caller) -> None:
+        """
+        Log that somebody has more connections than it may, once in a while for each.
+        """
+        quiet = self._seldom.passes(caller.holder, self.clock.seconds())
+        if quiet is not None:
+            self._log.warn(
+                "refused a connection of {address} ({mac}) on {network}: too many are "
+                "open, of it, of its network or of all ({quiet} more like it)",
+                address=caller.address,
+                mac=caller.mac,
+                network=caller.network,
+                quiet=quiet,
+            )
 
     def note_closed(self) -> None:
         """
@@ -291,7 +311,6 @@ class Channel(Protocol):
             self.transport.abortConnection()
             return
         if not self._front.admit(self, caller):
-            self._front.refused["too-many-connections"] += 1
             self.transport.abortConnection()
             return
         self._caller = caller
