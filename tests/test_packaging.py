@@ -234,3 +234,20 @@ class BoundsTests(SynchronousTestCase):
                 for one in map(Requirement, promised)
             },
         )
+
+
+class NewsTests(SynchronousTestCase):
+    """
+    Tests for how news is collected.
+    """
+
+    def test_title(self) -> None:
+        """
+        The news of a release stands under its heading in NEWS.md, by the right name.
+        """
+        news = run(
+            *(sys.executable, "-m", "towncrier", "build", "--draft"),
+            *("--version", "1.2.3", "--date", "2000-01-01"),
+            cwd=ROOT,
+        )
+        self.assertIn("\n## mdproxy 1.2.3 (2000-01-01)\n", news)
