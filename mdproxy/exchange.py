@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from mdproxy.headers import for_instance, for_nova
 from mdproxy.http.client import UpstreamError
-from mdproxy.http.server import Reply
+from mdproxy.http.front import Reply
 from mdproxy.interfaces import IExchange
 from mdproxy.model import Caller, Identity, Refusal, Request, ResponseHead
 from mdproxy.upstream import SAFE

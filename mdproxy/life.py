@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from mdproxy.http.server import Front
+from mdproxy.http.front import Front
 from mdproxy.upstream import Upstream
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
@@ -28,7 +29,8 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from mdproxy.http.server import Channel, Front
+from mdproxy.http.front import Front
+from mdproxy.http.server import Channel
 from mdproxy.model import Caller, canonical_address
 
 #: Where instances ask (Nova's documentation, metadata service).
@@ -46,14 +48,14 @@ _BACKLOG: Final = 1024
 _IP_FRAMES: Final = frozenset({b"\x08\x00", b"\x86\xdd"})
 _FRAME_HEAD: Final = 14
 
-#: Where C{tcpi_last_data_sent} (milliseconds; of a fresh connection its age) and
-#: C{tcpi_rtt} (microseconds) lie in C{struct tcp_info} (linux/tcp.h).
-_IDLE_AND_RTT: Final = (44, 68)
+#: Where C{tcpi_last_data_sent} (milliseconds; of a fresh connection its age),
+#: C{tcpi_rtt} (microseconds) and C{tcpi_total_retrans} (of a fresh connection how often
+#: its SYN-ACK was sent again) lie in C{struct tcp_info} (linux/tcp.h).
+_IDLE_RTT_RETRANS: Final = (44, 68, 100)
 #: What the kernel's ticks hide: a hundred a second at least.
 _TICKS: Final = 0.02
-#: A SYN-ACK is sent six times within 63 s and waits for its ACK for 64 s more (tcp(7),
-#: tcp_synack_retries); a SYN cookie counts for two minutes at most.
-_OLDEST: Final = 130.0
+#: A SYN cookie counts for two minutes at most (C{MAX_SYNCOOKIE_AGE}).
+_OLDEST_COOKIE: Final = 130.0
 
 #: A device that is not there yet is looked for again after so many seconds.
 _LOOK: Final = 1.0
@@ -159,24 +161,32 @@ def frame_source(accepted: socket.socket) -> str | None:
     return mac.hex(":") if any(mac) else None
 
 
-def handshake_age(accepted: socket.socket) -> float:
+def handshake_age(accepted: socket.socket, has_frame: bool) -> float:
     """
     Tell how long ago the SYN of a connection came, at most.
 
     The kernel's first measure of the way is the time from its SYN-ACK to the peer's
-    ACK (net/ipv4/tcp_input.c, C{tcp_synack_rtt_meas}).  There is none if it sent the
-    SYN-ACK again, or made it a SYN cookie.
+    ACK, by its own clock (net/ipv4/tcp_input.c, C{tcp_synack_rtt_meas}).  Where it sent
+    the SYN-ACK again, or made it a SYN cookie, there is none, or one by the time stamp
+    that the peer echoes, who may choose it: that one counts for nothing.  And who sends
+    his SYN again and again keeps a handshake open for as long as he likes.
 
     @param accepted: The accepted socket, before anything was sent on it.
+    @param has_frame: Whether the kernel kept the opening frame, as it does but for SYN
+        cookies.
 
-    @return: Seconds.
+    @return: Seconds; infinity where nobody knows.
     """
     try:
         info = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        idle, rtt = (struct.unpack_from("=I", info, at)[0] for at in _IDLE_AND_RTT)
+        idle, rtt, resent = (
+            struct.unpack_from("=I", info, at)[0] for at in _IDLE_RTT_RETRANS
+        )
     except (OSError, struct.error):
-        return _OLDEST
-    return idle / 1e3 + rtt / 1e6 + _TICKS if rtt else _OLDEST
+        return inf
+    if not has_frame and not resent:
+        return _OLDEST_COOKIE
+    return idle / 1e3 + rtt / 1e6 + _TICKS if rtt and not resent else inf
 
 
 class _Channels(ServerFactory):
@@ -298,8 +308,9 @@ class Listener(Service):
         # What happened before the handshake must not look as if it came after.
         self._neighbours.drain()
         accepted = transport.getHandle()
-        since = self._clock.seconds() - handshake_age(accepted)
         mac = frame_source(accepted)
+        age = handshake_age(accepted, mac is not None)
+        since = self._clock.seconds() - age
         if mac is not None:
             return Caller(self.network, address, mac, since=since)
         mac = self._neighbours.probe(self.network, address)

@@ -37,8 +37,8 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
     UpstreamUnavailable,
 )
+from mdproxy.http.front import Fields, Reply
 from mdproxy.http.parsing import METHODS, BadRequest, RequestBounds, check_request
-from mdproxy.http.server import Fields, Reply
 from mdproxy.interfaces import IUpstream
 from mdproxy.limits import Seldom, Shares
 from mdproxy.lookup import InstanceLookup

@@ -35,8 +35,8 @@ from mdproxy.config import (
     load,
 )
 from mdproxy.http.client import NovaConnection, Patience
+from mdproxy.http.front import ChannelBounds, Front
 from mdproxy.http.parsing import RequestBounds
-from mdproxy.http.server import ChannelBounds, Front
 from mdproxy.interfaces import IInventory, ISource
 from mdproxy.introspection.status import (
     IntrospectionService,

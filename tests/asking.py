@@ -9,7 +9,7 @@ from random import Random
 from attrs import define, field
 
 from mdproxy.exchange import Exchange
-from mdproxy.http.server import Fields
+from mdproxy.http.front import Fields
 from mdproxy.limits import Shares
 from mdproxy.model import Caller, Request
 from mdproxy.proxy import Hold, ReverseProxyResource

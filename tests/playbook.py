@@ -20,7 +20,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mdproxy.http.server import Channel, ChannelBounds, Fields, Front, Reply
+from mdproxy.http.front import ChannelBounds, Fields, Front, Reply
+from mdproxy.http.server import Channel
 from mdproxy.interfaces import IExchange
 from mdproxy.limits import Shares
 from mdproxy.model import Caller, Request, ResponseHead

@@ -20,8 +20,9 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from mdproxy.http.front import ChannelBounds, Front
 from mdproxy.http.parsing import RequestBounds
-from mdproxy.http.server import Channel, ChannelBounds, Front
+from mdproxy.http.server import Channel
 from mdproxy.limits import Shares
 from mdproxy.model import Caller
 from mdproxy.sweep import Sweep

@@ -14,7 +14,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from mdproxy.http.server import Channel, ChannelBounds, Front
+from mdproxy.http.front import ChannelBounds, Front
+from mdproxy.http.server import Channel
 from mdproxy.life import FrontService, InOrder, Signals
 from mdproxy.limits import Shares
 from mdproxy.model import Caller

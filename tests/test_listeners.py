@@ -28,7 +28,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from mdproxy.http.server import ChannelBounds, Front
+from mdproxy.http.front import ChannelBounds, Front
 from mdproxy.limits import Shares
 from mdproxy.listeners import (
     IPV4,

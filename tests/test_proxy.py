@@ -29,7 +29,8 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
     UpstreamUnavailable,
 )
-from mdproxy.http.server import Channel, ChannelBounds, Front
+from mdproxy.http.front import ChannelBounds, Front
+from mdproxy.http.server import Channel
 from mdproxy.interfaces import SourceState
 from mdproxy.limits import Shares
 from mdproxy.model import Caller

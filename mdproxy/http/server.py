@@ -2,33 +2,27 @@
 """
 One instance's connection: bytes to requests, answers to bytes, one at a time in order.
 
-The channel knows nothing of identity or Nova: it hands each request to an L{Answerer}
-and writes what it is told.  Its own answers are those to bytes that are no request.
+The channel knows nothing of identity or Nova: it hands each request to an
+L{Answerer<mdproxy.http.front.Answerer>} and writes what it is told.  Its own answers
+are those to bytes that are no request.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
-from typing import Protocol as Shape
 
-from attrs import define, field, frozen
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IPushProducer,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mdproxy.http.parsing import BadRequest, RequestBounds, RequestReader
-from mdproxy.limits import Seldom, Shares
+from mdproxy.http.front import Answering, Fields, Front
+from mdproxy.http.parsing import BadRequest, RequestReader
 from mdproxy.model import Caller, Request
-from mdproxy.sweep import NEVER, Sweep
+from mdproxy.sweep import NEVER
 
 #: How long a refused client is listened to, so that it reads why, and how much of what
 #: it still sends is thrown away (RFC 9112 section 9.6).
@@ -36,213 +30,6 @@ _LINGER: Final = 2.0
 _LINGER_BYTES: Final = 1 << 20
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
-
-Fields = tuple[tuple[bytes, bytes], ...]
-
-
-class Reply(Shape):
-    """
-    Where an answer goes.
-    """
-
-    def begin(
-        self, status: int, phrase: bytes, fields: Fields, length: int | None
-    ) -> None:
-        """
-        Begin the response.
-
-        @param fields: All fields but those of framing and of the connection.
-        @param length: The length of the body; C{None} where nobody knows it yet.
-        """
-
-    def write(self, data: bytes) -> None:
-        """
-        Send a piece of the body.
-        """
-
-    def finish(self) -> None:
-        """
-        End the response.
-        """
-
-    def abort(self) -> None:
-        """
-        Break the connection, for the response can't be completed or must not be.
-        """
-
-
-class Answering(Shape):
-    """
-    A request that is being answered.
-    """
-
-    def cancel(self) -> None:
-        """
-        Forget it, for the client is gone; its reply is not touched again.
-        """
-
-    def pause(self) -> None:
-        """
-        Write no more for now, for the client reads slowly.
-        """
-
-    def resume(self) -> None:
-        """
-        Go on writing.
-        """
-
-
-class Answerer(Shape):
-    """
-    Whoever answers requests.
-    """
-
-    def answer(self, request: Request, caller: Caller, reply: Reply) -> Answering:
-        """
-        Answer a request, now or later.
-
-        @param caller: Who opened the connection.
-        @param reply: Where the answer goes; perhaps all of it before this returns.
-        """
-
-
-@frozen
-class ChannelBounds:
-    """
-    How long and how much a connection may take; times in seconds.
-
-    @ivar request: Bounds of one request.
-    @ivar head: From a request's first byte to the end of its head, whatever comes.
-    @ivar body: From there to the end of its body.
-    @ivar idle: How long a connection may wait for its next request.
-    @ivar write: How long a client may take no byte of its answer.
-    @ivar pipeline: How many requests may wait behind the one being answered.
-    """
-
-    request: RequestBounds = field(factory=RequestBounds)
-    head: float = 10.0
-    body: float = 10.0
-    idle: float = 75.0
-    write: float = 30.0
-    pipeline: int = 8
-
-
-@define(eq=False)
-class Front:
-    """
-    What all channels of a service share, and their only owner.
-
-    @ivar answerer: Who answers.
-    @ivar clock: What time it is.
-    @ivar sweep: Where deadlines are kept.
-    @ivar bounds: What a connection may take.
-    @ivar shares: Which connections are held, by L{Caller.holder}.
-    @ivar refused: Counts the requests answered here, by status, and what was closed.
-    @ivar channels: The open connections.
-    @ivar _by_seat: The same by network and address.
-    """
-
-    answerer: Answerer
-    clock: IReactorTime
-    sweep: Sweep
-    bounds: ChannelBounds
-    shares: Shares
-    refused: Counter[str] = field(factory=Counter, init=False)
-    channels: set[Channel] = field(factory=set, init=False)
-    _by_seat: dict[tuple[str, str], set[Channel]] = field(factory=dict, init=False)
-    _drained: Callable[[], None] | None = field(default=None, init=False)
-    _seldom: Seldom = field(factory=Seldom, init=False)
-    _log: Logger = field(factory=Logger, init=False)
-
-    def drain(self, drained: Callable[[], None]) -> None:
-        """
-        Finish what is in flight and close every connection.
-
-        @param drained: Is called once when the last one is closed.
-        """
-        self._drained = drained
-        for channel in list(self.channels):
-            channel.close_when_idle()
-        self.note_closed()
-
-    def abort(self) -> None:
-        """
-        Break every connection.
-        """
-        for channel in list(self.channels):
-            channel.abort()
-
-    def admit(self, channel: Channel, caller: Caller) -> bool:
-        """
-        Take a connection in, if there is room for one more of its caller.
-
-        @return: Whether there was, so that it must be let go of later.
-        """
-        if not self.shares.take(caller.holder):
-            self.refused["too-many-connections"] += 1
-            self._tell_full(caller)
-            return False
-        self.channels.add(channel)
-        seat = (caller.network, caller.address)
-        self._by_seat.setdefault(seat, set()).add(channel)
-        self.sweep.add(channel)
-        return True
-
-    def let_go(self, channel: Channel, caller: Caller) -> None:
-        """
-        Let go of a connection that was taken in.
-        """
-        self.shares.give_back(caller.holder)
-        self.sweep.discard(channel)
-        self.channels.discard(channel)
-        seat = (caller.network, caller.address)
-        self._by_seat[seat].discard(channel)
-        if not self._by_seat[seat]:
-            del self._by_seat[seat]
-        self.note_closed()
-
-    def path_changed(self, network: str, address: str) -> None:
-        """
-        Learn that a neighbour entry points to another MAC: break its connections.
-
-        What was written and not acknowledged would be sent again, to the other MAC.
-        """
-        for channel in list(self._by_seat.get((network, address), ())):
-            channel.abort()
-
-    def describe(self) -> Mapping[str, Any]:
-        """
-        Tell the operator how many connections there are and what was refused here.
-
-        @return: Plain values, ready for JSON.
-        """
-        return {
-            "connections": len(self.channels),
-            "refused": dict(sorted(self.refused.items())),
-        }
-
-    def _tell_full(self, caller: Caller) -> None:
-        """
-        Log that somebody has more connections than it may, once in a while for each.
-        """
-        quiet = self._seldom.passes(caller.holder, self.clock.seconds())
-        if quiet is not None:
-            self._log.warn(
-                "refused a connection of {address} ({mac}) on {network}: too many are "
-                "open, of it, of its network or of all ({quiet} more like it)",
-                address=caller.address,
-                mac=caller.mac,
-                network=caller.network,
-                quiet=quiet,
-            )
-
-    def note_closed(self) -> None:
-        """
-        See whether the last connection is closed.
-        """
-        if not self.channels and self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained()
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
