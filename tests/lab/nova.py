@@ -354,6 +354,13 @@ class NovaProcess:
         run = self._directory()
         return f"{_tail(run / 'gunicorn.log')}\n{_tail(run / 'nova.log')}"
 
+    @property
+    def accesses(self) -> str:
+        """
+        Quote gunicorn's access log: a line for each request that was answered.
+        """
+        return (self._directory() / "access.log").read_text("utf-8", "replace")
+
     def start(self) -> None:
         """
         Start serving, and return when requests are answered.
@@ -462,6 +469,7 @@ class NovaProcess:
         command += [str(self._tree.venv / "bin" / "python")]
         command += [str(self._tree.venv / "bin" / "gunicorn")]
         command += ["--bind", f"{self.host}:{self.port}", "--no-control-socket"]
+        command += ["--access-logfile", "access.log"]
         command += ["--workers", "1", "--worker-class", "gthread", "--threads", "8"]
         command += ["--keep-alive", "75", "--graceful-timeout", "3"]
         if self._tls is not None and self._server is not None:
