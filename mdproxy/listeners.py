@@ -168,8 +168,7 @@ def handshake_age(accepted: socket.socket, has_frame: bool) -> float:
     The kernel's first measure of the way is the time from its SYN-ACK to the peer's
     ACK, by its own clock (net/ipv4/tcp_input.c, C{tcp_synack_rtt_meas}).  Where it sent
     the SYN-ACK again, or made it a SYN cookie, there is none, or one by the time stamp
-    that the peer echoes, who may choose it: that one counts for nothing.  And who sends
-    his SYN again and again keeps a handshake open for as long as he likes.
+    that the peer echoes, who may choose it: that one counts for nothing.
 
     @param accepted: The accepted socket, before anything was sent on it.
     @param has_frame: Whether the kernel kept the opening frame, as it does but for SYN

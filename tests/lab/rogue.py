@@ -38,7 +38,7 @@ class Attacker:
         Attack, and say what came of it.
 
         @param act: C{hurry} or C{besiege}, of L{tests.lab.attacks}.
-        @param details: More of the order: C{port} and C{seed}.
+        @param details: More of the order: C{port}, C{seed}, and the ways to besiege.
 
         @return: What L{tests.lab.attacks} reports.
         """
