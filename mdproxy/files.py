@@ -25,6 +25,7 @@ from twisted.internet.inotify import (
     IN_IGNORED,
     IN_ISDIR,
     IN_MODIFY,
+    IN_MOVE_SELF,
     IN_MOVED_FROM,
     IN_MOVED_TO,
     IN_UNMOUNT,
@@ -48,9 +49,9 @@ POLL = 1.0
 
 #: Everything by which a file in a directory may come to read differently.
 _ENTRIES = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE
-_MASK = _ENTRIES | IN_MODIFY | IN_ATTRIB
-#: The watch itself has ended.
-_ENDED = IN_DELETE_SELF | IN_IGNORED | IN_UNMOUNT
+_MASK = _ENTRIES | IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF
+#: The watch itself has ended, or is of a directory that lies elsewhere now.
+_ENDED = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT
 #: The identity of no directory.
 _NONE = (0, 0)
 

@@ -218,16 +218,40 @@ class DirectoryWatchTests(SynchronousTestCase):
         self.reactor.advance(SETTLE)
         self.assertEqual(self.told[2:], [frozenset({path})])
 
-    def test_replaced_directory(self) -> None:
+    def test_moved_directory(self) -> None:
         """
-        A directory that was put in a watched one's place is found by the rescan.
+        A directory that was moved away is missed at once, and what is in its place then
+        is watched.
         """
         self.start()
         os.rename(self.one, self.one + "away")
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertTrue(self.watch.polling)
+        self.assertEqual(self.told, [None])
         os.mkdir(self.one)
+        self.reactor.advance(POLL)
+        self.assertFalse(self.watch.polling)
+        self.told.clear()
+        self.write(self.one + "away")
+        path = self.write(self.one)
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told, [frozenset({path})])
+
+    def test_replaced_directory(self) -> None:
+        """
+        Another directory that a link leads to now is found by the rescan.
+        """
+        link = os.path.abspath(self.mktemp())
+        os.symlink(self.two, link)
+        self.directories[:] = [link]
+        self.start()
+        os.remove(link)
+        os.symlink(self.one, link)
         self.reactor.advance(RESCAN)
         self.told.clear()
-        path = self.write(self.one)
+        path = self.write(link)
         self.reactor.take_events()
         self.reactor.advance(SETTLE)
         self.assertEqual(self.told, [frozenset({path})])

@@ -129,7 +129,7 @@ class HostileFilesTests(LabTestCase):
             self.assertEqual(answer.json()["uuid"], self.machine(hostname).instance)
 
     def check_damage(
-        self, source: str, damage: Callable[[], None], said: str, repair: Any
+        self, source: str, damage: Callable[[], Any], said: str, repair: Any
     ) -> None:
         """
         Damage a file: both VMs are served as before, the status and one line of the log
