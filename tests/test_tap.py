@@ -540,7 +540,17 @@ class ProcessTests(TestCase):
 
     async def start(self) -> None:
         """
-        Start Nova and the process, and wait until it accepts.
+        Start Nova and the process, and wait until it says that it is ready.
+        """
+        self.spawn()
+        await self.twistd.says("static is live")
+
+    def spawn(self, *options: str, output: int | None = None) -> None:
+        """
+        Start Nova and the process.
+
+        @param options: More of C{twistd}'s.
+        @param output: The descriptor that it writes to; C{None}: we read it.
         """
         self.nova = NovaFactory()
         listening: IListeningPort = cast(Any, reactor).listenTCP(
@@ -550,7 +560,7 @@ class ProcessTests(TestCase):
         nova_port = cast(Any, listening.getHost()).port
         self.says = write_config(Path(self.mktemp()), nova=nova_port)
         self.twistd = Twistd()
-        arguments = ["twistd", "-n", "--pidfile=", "mdproxy"]
+        written: Any = "r" if output is None else output
         self.process = cast(Any, reactor).spawnProcess(
             self.twistd,
             sys.executable,
@@ -558,14 +568,17 @@ class ProcessTests(TestCase):
                 sys.executable,
                 "-c",
                 "from twisted.scripts.twistd import run; run()",
-                *arguments[1:],
+                "-n",
+                "--pidfile=",
+                *options,
+                "mdproxy",
                 "--config-file",
                 str(self.says["config"]),
             ],
             env=os.environ,
+            childFDs={0: "w", 1: written, 2: written},
         )
         self.addCleanup(self.kill)
-        await self.twistd.says("static is live")
 
     async def kill(self) -> None:
         """
@@ -651,6 +664,33 @@ class ProcessTests(TestCase):
         self.process.signalProcess(signal.SIGTERM)
         self.assertEqual(await guest.ended, b"")
         await self.assert_ended_well()
+
+    async def assert_lives(self) -> None:
+        """
+        It serves, also after SIGHUP, and ends well at SIGTERM.
+        """
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            guest, nova = await self.ask()
+            nova.answer()
+            self.assert_whole(await guest.ended)
+            self.process.signalProcess(number)
+        await self.assert_ended_well()
+
+    async def test_output_on_a_full_disk(self) -> None:
+        """
+        Where nothing that it says can be written it lives on.
+        """
+        with open("/dev/full", "wb") as full:
+            self.spawn(output=full.fileno())
+        await self.assert_lives()
+
+    async def test_log_file_on_a_full_disk(self) -> None:
+        """
+        The same where that goes to a log file.
+        """
+        self.spawn("--logfile=/dev/full")
+        await self.assert_lives()
+        self.assertEqual(self.twistd.said, "")
 
     async def test_usage(self) -> None:
         """
