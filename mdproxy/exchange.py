@@ -286,7 +286,8 @@ class Exchange:
         Ask Nova, or stand in line behind what the caller is asking already.
         """
         self._stop_waiting()
-        self._in_line = not self._proxy.set_out(self, self._caller)
+        self._sent = self._proxy.set_out(self, self._caller)
+        self._in_line = not self._sent
         if self._in_line:
             return
         if self._identity is not None and self._identity.port != identity.port:
@@ -295,7 +296,6 @@ class Exchange:
         self._identity = identity
         self.tries += 1
         self.wire = for_nova(self.request, self._proxy.fields_of(identity))
-        self._sent = True
         self._proxy.upstream.send(self)
 
     def take_turn(self) -> None:
