@@ -126,8 +126,8 @@ class Bounds:
     @ivar max_head: The largest head.
     @ivar max_body: The largest body.
     @ivar max_connections: The most connections, in all.
-    @ivar max_connections_per_instance: The most connections from one address on one
-        network.
+    @ivar max_connections_per_instance: The most connections of one MAC on one network,
+        or of one address where no MAC is known.
     @ivar max_pipeline: The most requests that wait behind the one being answered.
     """
 

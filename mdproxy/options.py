@@ -198,11 +198,17 @@ _LIMITS = (
     ),
     _count("max_head", 16384, "The largest request head, in bytes.", 1024),
     _count("max_body", 65536, "The largest request body, in bytes."),
-    _count("max_connections", 4096, "The most connections from all instances."),
+    _count(
+        "max_connections",
+        4096,
+        "The most connections from all instances; no network gets more than half of "
+        "them.",
+    ),
     _count(
         "max_connections_per_instance",
         64,
-        "The most connections from one address on one network.",
+        "The most connections of one MAC address on one network; of one IP address "
+        "where instances are not identified by their MAC.",
     ),
     _count(
         "max_pipeline",
