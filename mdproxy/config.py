@@ -128,6 +128,7 @@ class Bounds:
     @ivar max_connections: The most connections, in all.
     @ivar max_connections_per_instance: The most connections of one MAC on one network,
         or of one address where no MAC is known.
+    @ivar max_requests_per_instance: The most requests that Nova is asked at a time.
     @ivar max_pipeline: The most requests that wait behind the one being answered.
     """
 
@@ -139,6 +140,7 @@ class Bounds:
     max_body: int
     max_connections: int
     max_connections_per_instance: int
+    max_requests_per_instance: int
     max_pipeline: int
 
 

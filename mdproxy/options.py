@@ -211,6 +211,12 @@ _LIMITS = (
         "where instances are not identified by their MAC.",
     ),
     _count(
+        "max_requests_per_instance",
+        8,
+        "The most requests of one instance that Nova is asked at a time; the others "
+        "wait for their turn.",
+    ),
+    _count(
         "max_pipeline",
         8,
         "The most requests that may wait on one connection behind the one answered.",

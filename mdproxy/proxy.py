@@ -58,9 +58,6 @@ STATUSES: Final[Mapping[type[Exception], tuple[int, bytes, bool]]] = {
     OurFault: (500, b"Internal Server Error", False),
 }
 
-#: How many questions of one caller Nova is asked at a time.  cloud-init asks one.
-_QUESTIONS: Final = 8
-
 #: Of how many ports it is remembered that Nova knows them.
 _SERVED: Final = 4096
 
@@ -96,10 +93,10 @@ class ReverseProxyResource:
     @ivar clock: What time it is.
     @ivar random: Makes pauses uneven.
     @ivar holds: Places for callers that are not identified yet.
-    @ivar _hold: How long they may wait.
+    @ivar _questions: Places for requests that Nova is asked.
+    @ivar _hold: How long requests may wait for what passes by itself.
     @ivar counts: What happened how often.
     @ivar _asking: By network and address, the exchanges that Nova is being asked for.
-    @ivar _questions: How many of them each caller has.
     @ivar _lines: By caller, the exchanges that wait until it has fewer.
     @ivar _awaiting: Exchanges that pause before asking Nova again.
     @ivar _served: Ports that Nova has answered.
@@ -114,12 +111,12 @@ class ReverseProxyResource:
     clock: IReactorTime
     random: Random
     holds: Shares
+    _questions: Shares
     _hold: Hold
     _bounds: RequestBounds = field(factory=RequestBounds)
     _find_caller: Callable[[Any], Caller | None] = field(default=lambda _: None)
     counts: Counter[str] = field(factory=Counter, init=False)
     _asking: dict[tuple[str, str], set[Exchange]] = field(factory=dict, init=False)
-    _questions: Shares = field(factory=lambda: Shares(_QUESTIONS), init=False)
     _lines: dict[tuple[str, str], dict[Exchange, None]] = field(
         factory=dict, init=False
     )

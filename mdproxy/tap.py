@@ -138,6 +138,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         reactor,
         SystemRandom(),
         _holds(config),
+        Shares(config.bounds.max_requests_per_instance),
         Hold(config.hold.openstack, config.hold.other),
     )
     sources.books.neighbours.observe_flips(proxy.path_changed)

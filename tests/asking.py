@@ -108,6 +108,7 @@ class ProxyTestCase(SecrecyTestCase):
             world.clock,
             Random(1),
             Shares(4, 64, 1000),
+            Shares(8),
             Hold(),
         )
         world.books.neighbours.observe_flips(proxy.path_changed)

@@ -381,6 +381,15 @@ class MakeServiceTests(SecrecyTestCase):
             proxy = self.proxy_of(self.make(more))
             self.assertEqual(proxy.lookup._policy, policy)
 
+    def test_requests_of_one_instance(self) -> None:
+        """
+        The operator decides how many requests of one instance Nova is asked at a time.
+        """
+        for more, most in (("", 8), ("[limits]\nmax_requests_per_instance = 2\n", 2)):
+            questions = self.proxy_of(self.make(more))._questions
+            taken = [questions.take(("net", "mac")) for _ in range(most + 1)]
+            self.assertEqual(taken, [True] * most + [False])
+
     def test_notes(self) -> None:
         """
         What is right but worth a line is logged.
