@@ -100,6 +100,7 @@ class Exchange:
     @ivar _timer: Ends the hold, or asks again.
     @ivar _sent: Whether Nova has been asked and has not answered in full.
     @ivar _in_line: Whether it waits until its caller asks Nova less.
+    @ivar _called: Whether it was called from the line and has not asked yet.
     @ivar _relaying: Whether the answer has begun to flow.
     @ivar _over: Whether nothing more happens.
     @ivar _coming: An answer that comes and may not be the last.
@@ -118,6 +119,7 @@ class Exchange:
     _timer: IDelayedCall | None = field(default=None, init=False)
     _sent: bool = field(default=False, init=False)
     _in_line: bool = field(default=False, init=False)
+    _called: bool = field(default=False, init=False)
     _relaying: bool = field(default=False, init=False)
     _over: bool = field(default=False, init=False)
     _coming: _Answer | None = field(default=None, init=False)
@@ -145,8 +147,10 @@ class Exchange:
         """
         verdict = self._proxy.lookup.verdict(self._caller)
         if isinstance(verdict, Identity):
+            self._called = False
             self._send(verdict)
         else:
+            self._pass_turn()
             self._wait_for_facts(verdict)
 
     def cancel(self) -> None:
@@ -303,8 +307,18 @@ class Exchange:
         Learn that the caller may ask Nova one more question.
         """
         self._in_line = False
+        self._called = True
         # Not at once: whoever says so is in the middle of an answer.
         self._timer = self._proxy.clock.callLater(0, self.identify)
+
+    def _pass_turn(self) -> None:
+        """
+        Leave the turn, if it was one's own, to the next in line: nobody else may come
+        to call it.
+        """
+        if self._called:
+            self._called = False
+            self._proxy.call_next(self._caller)
 
     def _arrive(self) -> None:
         """
@@ -427,6 +441,7 @@ class Exchange:
         if self._in_line:
             self._in_line = False
             self._proxy.leave_line(self, self._caller)
+        self._pass_turn()
         self._stop_waiting()
         self._stop_timer()
         self._proxy.stop_awaiting(self)

@@ -188,6 +188,12 @@ class ReverseProxyResource:
         if not exchanges:
             del self._asking[seat]
         self._questions.give_back(caller.holder)
+        self.call_next(caller)
+
+    def call_next(self, caller: Caller) -> None:
+        """
+        Have the next in a caller's line take its turn, which somebody leaves to it.
+        """
         if caller.holder in self._lines:
             following = next(iter(self._lines[caller.holder]))
             self.leave_line(following, caller)

@@ -687,6 +687,48 @@ class LineTests(ProxyTestCase):
         while self.upstream.in_flight:
             self.upstream.answer()
 
+    def test_turn_is_passed_on_by_who_is_gone(self) -> None:
+        """
+        Who was called and is gone before it asks leaves its turn to the next in line,
+        though no other answer comes that could call it.
+        """
+        exchanges = [self.ask()[0] for _ in range(17)]
+        for _ in range(8):
+            self.upstream.answer()
+        for called in exchanges[8:16]:
+            called.cancel()
+        self.world.clock.advance(0)
+        self.assertEqual(self.upstream.in_flight, exchanges[16:])
+        self.upstream.answer()
+
+    def test_turn_is_passed_on_by_who_is_refused(self) -> None:
+        """
+        Who was called and is not recognised any more leaves its turn to the next in
+        line, so that everybody is answered.
+        """
+        replies = [self.ask()[1] for _ in range(17)]
+        self.world.know()
+        for _ in range(8):
+            self.upstream.answer()
+        self.advance(8.25, 0.25)
+        ends = [reply.over for reply in replies]
+        self.assertEqual(ends, ["aborted"] * 8 + ["finished"] * 9)
+        for reply in replies[8:]:
+            self.assert_own_answer(reply, 404)
+
+    def test_turn_is_passed_on_by_a_fault(self) -> None:
+        """
+        Who was called and meets a fault of ours leaves its turn to the next in line.
+        """
+        replies = [self.ask()[1] for _ in range(17)]
+        for _ in range(8):
+            self.upstream.answer()
+        self.world.inventories.append(cast(Any, None))
+        self.advance(0.03)
+        self.flushLoggedErrors(AttributeError)
+        for reply in replies[8:]:
+            self.assert_own_answer(reply, 500)
+
     def test_judged_in_its_turn(self) -> None:
         """
         Who is asked for is found out when it is one's turn.
