@@ -7,7 +7,7 @@ Pure: plain counting, with C{now} as an argument where time matters.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Hashable
 
 from attrs import define, field
@@ -24,13 +24,15 @@ class Shares:
     @ivar _of_seat: The most that one seat may hold.
     @ivar _of_network: The most that one network may hold.
     @ivar _of_all: The most that may be held together.
+    @ivar taken: How many are held.
     """
 
     _of_seat: int
     _of_network: float = float("inf")
     _of_all: float = float("inf")
-    _held: Counter[Seat] = field(factory=Counter, init=False)
-    _by_network: Counter[str] = field(factory=Counter, init=False)
+    _held: dict[Seat, int] = field(factory=dict, init=False)
+    _by_network: dict[str, int] = field(factory=dict, init=False)
+    taken: int = field(default=0, init=False)
 
     def take(self, seat: Seat) -> bool:
         """
@@ -38,33 +40,35 @@ class Shares:
 
         @return: Whether it was taken, and so must be given back.
         """
+        network = seat[0]
+        of_seat = self._held.get(seat, 0)
+        of_network = self._by_network.get(network, 0)
         if (
-            self._held[seat] >= self._of_seat
-            or self._by_network[seat[0]] >= self._of_network
+            of_seat >= self._of_seat
+            or of_network >= self._of_network
             or self.taken >= self._of_all
         ):
             return False
-        self._held[seat] += 1
-        self._by_network[seat[0]] += 1
+        self._held[seat] = of_seat + 1
+        self._by_network[network] = of_network + 1
+        self.taken += 1
         return True
 
     def give_back(self, seat: Seat) -> None:
         """
         Give back a place that was taken.
         """
-        self._held[seat] -= 1
-        if not self._held[seat]:
+        network = seat[0]
+        # Nothing is kept of a seat or network that holds none.
+        if (of_seat := self._held[seat]) == 1:
             del self._held[seat]
-        self._by_network[seat[0]] -= 1
-        if not self._by_network[seat[0]]:
-            del self._by_network[seat[0]]
-
-    @property
-    def taken(self) -> int:
-        """
-        Count the places that are taken.
-        """
-        return self._by_network.total()
+        else:
+            self._held[seat] = of_seat - 1
+        if (of_network := self._by_network[network]) == 1:
+            del self._by_network[network]
+        else:
+            self._by_network[network] = of_network - 1
+        self.taken -= 1
 
 
 @define
