@@ -99,6 +99,7 @@ class _Reach:
     @ivar failures: Failed connects since the last success.
     @ivar rests_until: Not to be asked before, in the clock's seconds.
     @ivar problem: Why the last connect failed.
+    @ivar retired: Whether it is configured no more: what is in flight is its last.
     """
 
     endpoint: Endpoint
@@ -108,6 +109,7 @@ class _Reach:
     failures: int = 0
     rests_until: float = 0.0
     problem: UpstreamError | None = None
+    retired: bool = False
 
     def may_connect(self, now: float) -> bool:
         """
@@ -116,13 +118,6 @@ class _Reach:
         if self.failures:
             return now >= self.rests_until and not self.connecting
         return True
-
-    @property
-    def open(self) -> int:
-        """
-        Count the connections, ready or not.
-        """
-        return len(self.idle) + len(self.busy) + len(self.connecting)
 
 
 @implementer(IUpstream)
@@ -209,14 +204,46 @@ class Upstream:
         if exchange in self._flights:
             self._flights[exchange].resume()
 
+    def renew(
+        self, endpoints: Sequence[Endpoint], patience: Patience, extent: Extent
+    ) -> None:
+        """
+        Follow a new configuration; what is in flight ends where it is.
+
+        An endpoint that is equal to a former one keeps its connections and what is
+        known of it.  Of those that are gone the free connections are closed at once,
+        and the others as soon as they are free.
+
+        @param endpoints: In order of preference.
+        @param patience: For connections that are opened from now on.
+        @param extent: How large the pool may be from now on.
+        """
+        self._patience, self._extent = patience, extent
+        former = {reach.endpoint: reach for reach in self._reaches}
+        self._reaches = [former.pop(e) if e in former else _Reach(e) for e in endpoints]
+        for reach in former.values():
+            reach.retired = True
+            for connection in [*reach.idle, *reach.connecting]:
+                self._drop(connection)
+        for reach in self._reaches:
+            for connection in list(reach.idle):
+                if len(self._where) > extent.connections:
+                    self._drop(connection)
+        self._assign()
+
+    def _drop(self, connection: NovaConnection) -> None:
+        """
+        Close a connection that nobody needs; what was being opened did not fail.
+        """
+        self._where[connection].connecting.discard(connection)
+        connection.drop()
+
     def close(self) -> None:
         """
         Drop every connection; nothing may be in flight that anybody waits for.
         """
-        for connection, reach in list(self._where.items()):
-            # What was being opened did not fail.
-            reach.connecting.discard(connection)
-            connection.drop()
+        for connection in list(self._where):
+            self._drop(connection)
         self._sweep.discard(self)
 
     def describe(self) -> Mapping[str, Any]:
@@ -268,6 +295,9 @@ class Upstream:
         reach = self._where[connection]
         self._flights.pop(exchange, None)
         reach.busy.discard(connection)
+        if reach.retired or len(self._where) > self._extent.connections:
+            connection.drop()
+            return
         reach.idle.append(connection)
         self._assign()
 
@@ -408,7 +438,7 @@ class Upstream:
         """
         See that one more connection may be opened, for a used one that waits in vain.
         """
-        if sum(reach.open for reach in self._reaches) < self._extent.connections:
+        if len(self._where) < self._extent.connections:
             return True
         for reach in self._reaches:
             for connection in reach.idle:

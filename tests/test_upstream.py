@@ -780,6 +780,120 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual((idle.summary, busy.summary), ([200, b"ok", "done"], []))
 
 
+class RenewTests(SynchronousTestCase):
+    """
+    A new configuration while requests are in flight.
+    """
+
+    patience = Patience(connect=2, first_byte=20, idle=10)
+
+    def renew(self, nova: _Nova, *hosts: str, connections: int = 8) -> None:
+        """
+        Name the endpoints anew.
+        """
+        nova.pool.renew(
+            [Endpoint(host, 8775) for host in hosts],
+            self.patience,
+            Extent(connections, 100),
+        )
+
+    def test_new_requests_go_to_the_new(self) -> None:
+        """
+        What is sent from now on goes to the new endpoints, with the new patience.
+        """
+        nova = _Nova(["a"])
+        nova.send()
+        nova.attempts[0].say(_OK)
+        self.renew(nova, "b")
+        exchange = nova.send()
+        self.assertEqual([a.endpoint.host for a in nova.attempts], ["a", "b"])
+        self.assertEqual(nova.attempts[1].seconds, 2)
+        nova.attempts[1].say(_OK)
+        self.assertEqual(exchange.summary, [200, b"ok", "done"])
+
+    def test_in_flight_ends_where_it_is(self) -> None:
+        """
+        What is in flight is answered by the endpoint that is gone, and its connection
+        is closed then; a free one and one that is being opened are closed at once.
+        """
+        nova = _Nova(["a"])
+        busy, idle = nova.send(), nova.send()
+        nova.accepting = False
+        nova.send(ask(b"POST"))
+        nova.attempts[1].say(_OK)
+        self.renew(nova, "b")
+        nova.attempts[1].wire.settle()
+        self.assertEqual(nova.attempts[1].wire.closed, "ConnectionAborted")
+        nova.attempts[2].accept()
+        self.assertEqual(nova.attempts[2].wire.closed, "ConnectionAborted")
+        self.assertIsNone(nova.attempts[0].wire.closed)
+        nova.attempts[0].say(_OK)
+        nova.attempts[0].wire.settle()
+        self.assertEqual(busy.summary, [200, b"ok", "done"])
+        self.assertEqual(nova.attempts[0].wire.closed, "ConnectionAborted")
+        self.assertEqual(idle.summary[-1], "done")
+
+    def test_waiting_goes_to_the_new(self) -> None:
+        """
+        What waits for an endpoint that is gone is sent to the new one.
+        """
+        nova = _Nova(["a"])
+        nova.accepting = False
+        exchange = nova.send()
+        nova.accepting = True
+        with capturedLogs() as events:
+            self.renew(nova, "b")
+        self.assertEqual(nova.attempts[1].arrived, 1)
+        self.assertEqual((exchange.told, events), ([], []))
+
+    def test_equal_is_kept(self) -> None:
+        """
+        An endpoint that stays keeps its connections and what is known of it, though its
+        place is another; one whose TLS is another is another.
+        """
+        nova = _Nova(["a", "b"])
+        nova.refusing = {"a"}
+        nova.send()
+        nova.attempts[1].say(_OK)
+        self.renew(nova, "b", "a")
+        self.assertEqual(nova.states(), [(True, 1, 0, 0), (False, 0, 0, 0)])
+        tls = client_tls("b", None, None, None, insecure=True)
+        nova.pool.renew([Endpoint("b", 8775, tls)], self.patience, Extent())
+        self.assertEqual(nova.states(), [(True, 0, 0, 0)])
+
+    def test_back_again(self) -> None:
+        """
+        The former list may come back while something of it is in flight.
+        """
+        nova = _Nova(["a"])
+        exchange = nova.send()
+        self.renew(nova, "b")
+        self.renew(nova, "a")
+        nova.send()
+        self.assertEqual([a.endpoint.host for a in nova.attempts], ["a", "a"])
+        nova.attempts[0].say(_OK)
+        self.assertEqual(exchange.summary[-1], "done")
+
+    def test_fewer_connections(self) -> None:
+        """
+        Where fewer connections are allowed, free ones close at once and others when
+        they become free; those that finish their request count until then.
+        """
+        nova = _Nova(["a"])
+        for _ in range(4):
+            nova.send()
+        nova.attempts[0].say(_OK)
+        self.renew(nova, "a", connections=2)
+        late = nova.send()
+        self.assertEqual(nova.states(), [(True, 0, 3, 0)])
+        nova.attempts[1].say(_OK)
+        self.assertEqual(nova.states(), [(True, 0, 2, 0)])
+        self.assertEqual(len(nova.attempts), 4)
+        nova.attempts[2].say(_OK)
+        nova.attempts[2].say(_OK)
+        self.assertEqual(late.summary[-1], "done")
+
+
 class DescribeTests(SynchronousTestCase):
     """
     What the operator sees.
