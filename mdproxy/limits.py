@@ -71,6 +71,87 @@ class Shares:
         self.taken -= 1
 
 
+class Rates:
+    """
+    How often each seat may ask: a token bucket for each.
+
+    A bucket is one number, the time at which it will be full again (the generic cell
+    rate algorithm, ITU-T I.371).  A full one need not be remembered; the others are
+    kept in two generations, of which the elder is dropped whole.
+
+    @ivar _interval: Seconds in which a bucket gains a token.
+    @ivar _slack: How long before it is full again a bucket still has a token.
+    @ivar _most: How many buckets a generation has, at most.
+    @ivar _turn: When the young generation began.
+    @ivar _young: By seat, when its bucket is full: the buckets used since.
+    @ivar _old: The same of those used before.
+    """
+
+    def __init__(self, rate: float, burst: int, most: int = 4096) -> None:
+        """
+        Begin with all buckets full.
+
+        @param rate: How many tokens a bucket gains in a second.
+        @param burst: How many it holds.
+        @param most: Of how many seats count is kept, even where more of them ask; the
+            eldest are forgotten.
+        """
+        self._most = most
+        self._turn = 0.0
+        self._young: dict[Seat, float] = {}
+        self._old: dict[Seat, float] = {}
+        self.resize(rate, burst)
+
+    def resize(self, rate: float, burst: int) -> None:
+        """
+        Set other bounds, from now on.
+
+        @param rate: How many tokens a bucket gains in a second.
+        @param burst: How many it holds.
+        """
+        self._interval = 1.0 / rate
+        # A thousandth of a token more than there are, for sums are not exact.
+        self._slack = (burst - 0.999) / rate
+
+    def allows(self, seat: Seat, now: float) -> bool:
+        """
+        Take a token, if there is one.
+
+        @param now: Seconds, monotonic.
+
+        @return: Whether there was.
+        """
+        full = self._young.get(seat)
+        if full is None:
+            full = self._recall(seat, now)
+        if full < now:
+            full = now
+        elif full - now > self._slack:
+            return False
+        self._young[seat] = full + self._interval
+        return True
+
+    @property
+    def kept(self) -> int:
+        """
+        Count the buckets that are remembered.
+        """
+        return len(self._young) + len(self._old)
+
+    def _recall(self, seat: Seat, now: float) -> float:
+        """
+        Look up a bucket that was not used lately, and forget what need not be known.
+
+        @return: When it is full.
+        """
+        full = self._old.get(seat, now)
+        # What was used before the turn has filled up since.
+        filled = now - self._turn > self._slack + self._interval
+        if filled or len(self._young) >= self._most:
+            self._old, self._young, self._turn = self._young, {}, now
+        return full
+
+
 @define
 class Seldom:
     """

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.limits import Seat, Seldom, Shares
+from mdproxy.limits import Rates, Seat, Seldom, Shares
 
 _A, _B, _C = ("net", "a"), ("net", "b"), ("net", "c")
 _ELSEWHERE = ("other", "a")
@@ -94,6 +94,111 @@ class SharesTests(SynchronousTestCase):
         for seat in list(held.elements()):
             shares.give_back(seat)
         self.assertEqual(shares, Shares(2, 3, 5))
+
+
+class RatesTests(SynchronousTestCase):
+    """
+    Tests for L{Rates}.
+    """
+
+    def test_burst(self) -> None:
+        """
+        A seat that was quiet may ask as often as its bucket is large, not once more.
+        """
+        rates = Rates(10, 3)
+        self.assertEqual(
+            [rates.allows(_A, 100.0) for _ in range(5)],
+            [True, True, True, False, False],
+        )
+
+    def test_refill(self) -> None:
+        """
+        A bucket gains a token in each interval, whatever was refused, up to its size.
+        """
+        rates = Rates(10, 2)
+        asked = [(now, rates.allows(_A, now)) for now in (0, 0, 0, 0.05, 0.11, 0.12)]
+        self.assertEqual(
+            asked,
+            [
+                (0, True),
+                (0, True),
+                (0, False),
+                (0.05, False),
+                (0.11, True),
+                (0.12, False),
+            ],
+        )
+        self.assertEqual([rates.allows(_A, 9) for _ in range(3)], [True, True, False])
+
+    def test_apart(self) -> None:
+        """
+        No seat pays for another.
+        """
+        rates = Rates(1, 1)
+        self.assertEqual(
+            [rates.allows(seat, 5) for seat in (_A, _A, _B, _ELSEWHERE, _B)],
+            [True, False, True, True, False],
+        )
+
+    def test_resized(self) -> None:
+        """
+        Other bounds hold from the next question on; what was used stays used.
+        """
+        rates = Rates(1, 2)
+        self.assertEqual([rates.allows(_A, 5) for _ in range(3)], [True, True, False])
+        rates.resize(1, 4)
+        self.assertEqual([rates.allows(_A, 5) for _ in range(3)], [True, True, False])
+        rates.resize(1, 1)
+        self.assertEqual(
+            [rates.allows(_A, now) for now in (8.9, 9, 9.5)], [False, True, False]
+        )
+
+    @settings(deadline=None)
+    @given(
+        st.integers(1, 50),
+        st.integers(1, 9),
+        st.lists(
+            st.tuples(st.sampled_from((_A, _B, _C)), st.integers(0, 40)), max_size=200
+        ),
+    )
+    def test_bucket(self, rate: int, burst: int, steps: list[tuple[Seat, int]]) -> None:
+        """
+        At any pace each seat is allowed just what its bucket holds.
+        """
+        rates = Rates(rate, burst)
+        ticks = 0
+        # In units of a hundredth of a token.
+        tokens = dict.fromkeys((_A, _B, _C), burst * 100)
+        last = dict.fromkeys((_A, _B, _C), 0)
+        for seat, pause in steps:
+            ticks += pause
+            gained = (ticks - last[seat]) * rate
+            tokens[seat] = min(burst * 100, tokens[seat] + gained)
+            last[seat] = ticks
+            free = tokens[seat] >= 100
+            self.assertEqual(rates.allows(seat, ticks / 100), free)
+            tokens[seat] -= 100 * free
+
+    def test_forgets_what_is_full(self) -> None:
+        """
+        Of seats that have long been quiet nothing is kept.
+        """
+        rates = Rates(10, 5)
+        for number in range(1000):
+            self.assertTrue(rates.allows(("net", str(number)), number * 0.1))
+        self.assertLess(rates.kept, 20)
+
+    def test_bounded(self) -> None:
+        """
+        However many seats there are count is kept of so many; the latest are among
+        them.
+        """
+        rates = Rates(1, 1, most=10)
+        for number in range(1000):
+            self.assertTrue(rates.allows(("net", str(number)), 5))
+        self.assertLessEqual(rates.kept, 20)
+        for number in range(990, 1000):
+            self.assertFalse(rates.allows(("net", str(number)), 5))
 
 
 class SeldomTests(SynchronousTestCase):
