@@ -44,6 +44,11 @@ _IP_FREEBIND: Final = 15
 _IPV6_FREEBIND: Final = 78
 _BACKLOG: Final = 1024
 
+#: C{TCP_NOTSENT_LOWAT}, and how much the kernel takes of an answer beyond what the
+#: instance has room for (it would be some megabytes).
+_TCP_NOTSENT_LOWAT: Final = 25
+_UNSENT: Final = 131072
+
 #: EtherTypes of IPv4 and IPv6 (RFC 894, RFC 2464).
 _IP_FRAMES: Final = frozenset({b"\x08\x00", b"\x86\xdd"})
 _FRAME_HEAD: Final = 14
@@ -140,6 +145,22 @@ def open_listening(place: Place) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def bound_unread(listening: socket.socket, seconds: float) -> None:
+    """
+    Bound what the kernel does for instances that don't take their answers.
+
+    Accepted sockets inherit it (tcp(7)).  Of an instance that is gone without a word
+    nobody else would hear: to the reactor all is written.
+
+    @param listening: The listening socket.
+    @param seconds: After which a connection is broken whose peer acknowledges nothing
+        of what was sent, or has no room for what is to be sent.
+    """
+    milliseconds = round(seconds * 1000)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def frame_source(accepted: socket.socket) -> str | None:
@@ -365,6 +386,7 @@ class Listener(Service):
         try:
             # The reactor takes a descriptor of its own.
             with self._open(place) as opened:
+                bound_unread(opened, self._front.bounds.write)
                 self._ports[place] = self._reactor.adoptStreamPort(
                     opened.fileno(), place.family, channels
                 )
