@@ -9,6 +9,8 @@ before Nova's certificate is verified.  TLS 1.2 is the least.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import sha256
 from ipaddress import ip_address
 from weakref import WeakKeyDictionary
 
@@ -58,11 +60,14 @@ class ClientTls:
     @ivar _context: The OpenSSL context, with the files read.
     @ivar _host: The name or IP address that Nova's certificate must hold.
     @ivar _insecure: Whether the operator said that anybody may be Nova.
+    @ivar made_from: A digest of all that it was made from; C{None} where nobody can
+        tell whether that has changed.
     """
 
     _context: SSL.Context = field(repr=False)
     _host: str
     _insecure: bool
+    made_from: bytes | None = field(default=None, repr=False)
 
     def clientConnectionForTLS(self, tls_protocol: object) -> SSL.Connection:
         """
@@ -98,6 +103,7 @@ def client_tls(
     certificate: str | None,
     key: str | None,
     insecure: bool,
+    known: Iterable[ClientTls] = (),
 ) -> ClientTls:
     """
     Read the files and make the context.
@@ -107,9 +113,15 @@ def client_tls(
     @param certificate: The file of our certificate and its chain; C{None}: none.
     @param key: The file of its key.
     @param insecure: Whether not to verify Nova at all.
+    @param known: What was made before: one from the same contents is taken as it is.
 
-    @raise TlsMisconfigured: If a file can't be read or doesn't fit.
+    @raise TlsMisconfigured: If a file can't be read or doesn't fit, or changes while it
+        is read.
     """
+    made_from = _sum(host, ca, certificate, key, insecure)
+    for tls in known:
+        if made_from is not None and tls.made_from == made_from:
+            return tls
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION)
@@ -121,7 +133,11 @@ def client_tls(
         _trust(context, ca)
     if certificate is not None:
         _present(context, certificate, key or certificate)
-    return ClientTls(context, host, insecure)
+    if _sum(host, ca, certificate, key, insecure) != made_from:
+        # Somebody is replacing them: what was loaded may be half old and half new.
+        files = ", ".join(path for path in (ca, certificate, key) if path is not None)
+        raise TlsMisconfigured(f"{files}: changed while they were read")
+    return ClientTls(context, host, insecure, made_from)
 
 
 def describe_failure(
@@ -141,6 +157,40 @@ def describe_failure(
     if isinstance(error, SSL.Error) and error.args and error.args[0]:
         return "TLS failed: " + "; ".join(str(entry[-1]) for entry in error.args[0])
     return f"TLS failed: {type(error).__name__}"
+
+
+def _sum(
+    host: str,
+    ca: str | None,
+    certificate: str | None,
+    key: str | None,
+    insecure: bool,
+) -> bytes | None:
+    """
+    Sum up what a context is made from.
+
+    @return: C{None} where it is not in files of the operator's alone: what the system
+        trusts may change without a trace.
+    """
+    if ca is None and not insecure:
+        return None
+    contents = [_content(path) for path in (ca, certificate, key)]
+    # Every piece is a digest, so that no two lists look alike.
+    pieces = [repr((host, insecure)).encode(), *contents]
+    return sha256(b"".join(sha256(piece).digest() for piece in pieces)).digest()
+
+
+def _content(path: str | None) -> bytes:
+    """
+    Read a file; what is wrong with it OpenSSL says better.
+    """
+    if path is None:
+        return b""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _note_refusal(

@@ -30,8 +30,8 @@ from mdproxy.files import (
 )
 from mdproxy.interfaces import IInventory, SourceState
 from mdproxy.inventory.domains import Domain, Ports, ports_of, read_domain
+from mdproxy.inventory.page import Entries
 from mdproxy.inventory.refresh import Refreshes
-from mdproxy.lookup.books import PortBook
 from mdproxy.model import Malformed
 
 #: Where libvirt keeps the state of running domains.
@@ -70,7 +70,7 @@ class LibvirtInventory(Service):
         self,
         reactor: IReactorFDSet,
         clock: IReactorTime,
-        book: PortBook,
+        book: Entries,
         networks: Mapping[str, str],
         path: str = LIVE,
         name: str = "libvirt",
@@ -237,7 +237,7 @@ class LibvirtInventory(Service):
         """
         if os.path.isdir(self._path):
             del self._files[name]
-            self._book.enter(self.condition.name, name, ())
+            self._book.enter(self.condition.name, self._record(name), ())
 
     def _enter(self, name: str, file: _File) -> None:
         """
@@ -245,7 +245,13 @@ class LibvirtInventory(Service):
         """
         inventory = self.condition.name
         file.ports = ports_of(file.domain, self._networks, inventory)
-        self._book.enter(inventory, name, file.ports.ports)
+        self._book.enter(inventory, self._record(name), file.ports.ports)
+
+    def _record(self, name: str) -> str:
+        """
+        Name a domain's part of the book: another directory has other domains.
+        """
+        return os.path.join(self._path, name)
 
     def _judge(self) -> None:
         """

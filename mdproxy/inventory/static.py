@@ -39,8 +39,8 @@ from mdproxy.files import (
     signature_of,
 )
 from mdproxy.interfaces import IInventory, SourceState
+from mdproxy.inventory.page import Entries
 from mdproxy.inventory.refresh import Refreshes
-from mdproxy.lookup.books import PortBook
 from mdproxy.model import Malformed, Port, canonical_address
 
 _MAX_SIZE = 4 << 20
@@ -240,7 +240,7 @@ class StaticInventory(Service):
         self,
         reactor: IReactorFDSet,
         clock: IReactorTime,
-        book: PortBook,
+        book: Entries,
         path: str,
         name: str = "static",
     ) -> None:

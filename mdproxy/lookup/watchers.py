@@ -118,6 +118,13 @@ class LeaseWatcher(Service):
         for file in self._files.values():
             _cancel(file)
 
+    def withdraw(self) -> None:
+        """
+        Take out of the book all that was entered; for one that is not started again.
+        """
+        for path in list(self._files):
+            self._withdraw(path)
+
     def describe(self) -> Mapping[str, Any]:
         """
         Provide L{ISource.describe<mdproxy.interfaces.ISource.describe>}.

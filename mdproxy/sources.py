@@ -1,0 +1,274 @@
+# -*- test-case-name: tests.test_sources -*-
+"""
+Everything that keeps a book current, and how it is replaced in use.
+
+What a reload of the configuration adds is started, and has read everything, before
+what it removes is withdrawn: a port that both know is known at every moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.application.service import IService, MultiService
+
+from mdproxy.config import Config, ConfigError, LeaseSourceConfig
+from mdproxy.interfaces import IInventory, ISource, SourceState
+from mdproxy.inventory.libvirt import LibvirtInventory
+from mdproxy.inventory.page import Page
+from mdproxy.inventory.static import StaticInventory
+from mdproxy.lookup import Books, InstanceLookup
+from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
+from mdproxy.lookup.decision import Policy
+from mdproxy.lookup.neighbours import NeighbourSource
+from mdproxy.lookup.watchers import LeaseWatcher
+from mdproxy.reload import Change
+
+#: An inventory's name, and where it reads.
+_Place = tuple[str, str]
+
+
+@frozen
+class _Inventory:
+    """
+    An inventory, and what it has written.
+    """
+
+    source: IInventory
+    page: Page
+
+
+@frozen
+class _Choice:
+    """
+    The sources of one configuration.
+
+    @ivar inventories: Who knows ports, in the order of the configuration.
+    @ivar leases: Who knows leases.
+    """
+
+    inventories: Mapping[_Place, _Inventory] = field(factory=dict)
+    leases: Mapping[LeaseSourceConfig, LeaseWatcher] = field(factory=dict)
+
+    def besides(self, others: _Choice) -> list[Any]:
+        """
+        List those that are not among others.
+        """
+        return [
+            *(
+                each.source
+                for place, each in self.inventories.items()
+                if place not in others.inventories
+            ),
+            *(
+                watcher
+                for source, watcher in self.leases.items()
+                if source not in others.leases
+            ),
+        ]
+
+    def show(self, others: _Choice) -> None:
+        """
+        Have these in the book of ports, and of others only those that are these.
+        """
+        for inventory in self.inventories.values():
+            inventory.page.show()
+        for place, inventory in others.inventories.items():
+            if place not in self.inventories:
+                inventory.page.hide()
+
+
+@define(eq=False)
+class Sources:
+    """
+    Everything that keeps a book current.
+
+    @ivar service: They are its children.
+    @ivar books: What they enter facts into.
+    @ivar neighbours: The kernel's neighbour table.
+    @ivar _networks: The networks by the device of their listener.
+    @ivar _reactor: Watches files, and the clock.
+    @ivar _chosen: Those of the configuration in force.
+    """
+
+    books: Books
+    neighbours: NeighbourSource
+    _networks: Mapping[str, str]
+    _reactor: Any
+    service: MultiService = field(factory=MultiService, init=False)
+    _chosen: _Choice = field(factory=_Choice, init=False)
+
+    @property
+    def inventories(self) -> Sequence[IInventory]:
+        """
+        Who knows ports, in the order of the configuration.
+        """
+        return [each.source for each in self._chosen.inventories.values()]
+
+    @property
+    def leases(self) -> Sequence[tuple[str, ISource]]:
+        """
+        Who knows leases, with the network of each.
+        """
+        return [(key.network, watcher) for key, watcher in self._chosen.leases.items()]
+
+    @property
+    def all(self) -> Sequence[ISource]:
+        """
+        All sources.
+        """
+        return [
+            self.neighbours,
+            *self.inventories,
+            *(source for _network, source in self.leases),
+        ]
+
+    def choose(self, config: Config) -> None:
+        """
+        Take the sources of the first configuration; they start with the service.
+        """
+        IService(self.neighbours).setServiceParent(self.service)
+        self._chosen = self._choice_of(config)
+        self._adopt(self._chosen, _Choice())
+        self._chosen.show(_Choice())
+
+    def prepare(self, lookup: InstanceLookup, old: Config, new: Config) -> Change:
+        """
+        Start what a configuration adds; nobody is told of it yet.
+
+        @param lookup: Who asks the sources.
+        @param old: The configuration in force.
+        @param new: The one that may be.
+
+        @raise ConfigError: If an added source can't read what it is to read.
+        """
+        before, after = self._chosen, self._choice_of(new)
+
+        def undo() -> None:
+            self._take(before, after, lookup, old)
+            _disown(after, before)
+
+        def finish() -> None:
+            _disown(before, after)
+            for place in before.inventories.keys() & after.inventories.keys():
+                after.inventories[place].source.refresh("")
+
+        try:
+            self._adopt(after, before)
+            _check(after, before)
+        except Exception:
+            _disown(after, before)
+            raise
+        return Change(partial(self._take, after, before, lookup, new), undo, finish)
+
+    def _take(
+        self, choice: _Choice, former: _Choice, lookup: InstanceLookup, config: Config
+    ) -> None:
+        """
+        Have the lookup ask other sources.
+        """
+        choice.show(former)
+        self._chosen = choice
+        lookup.renew(self.inventories, self.leases, policy_of(config))
+
+    def _adopt(self, choice: _Choice, former: _Choice) -> None:
+        """
+        Start what is not among the former; at the start of the service, with it.
+        """
+        for service in choice.besides(former):
+            service.setServiceParent(self.service)
+
+    def _choice_of(self, config: Config) -> _Choice:
+        """
+        Name the sources of a configuration: those that there are, and new ones.
+        """
+        paths = {"static": config.static_path, "libvirt": config.libvirt_path}
+        places = [(name, paths[name]) for name in config.inventories]
+        return _Choice(
+            {
+                place: self._chosen.inventories.get(place) or self._inventory(*place)
+                for place in places
+            },
+            {
+                source: self._chosen.leases.get(source) or self._lease_watcher(source)
+                for source in config.lease_sources
+            },
+        )
+
+    def _inventory(self, name: str, path: str) -> _Inventory:
+        """
+        Make an inventory.
+        """
+        page = Page(self.books.ports)
+        reactor = self._reactor
+        if name == "static":
+            return _Inventory(StaticInventory(reactor, reactor, page, path), page)
+        networks = self._networks
+        return _Inventory(
+            LibvirtInventory(reactor, reactor, page, networks, path), page
+        )
+
+    def _lease_watcher(self, source: LeaseSourceConfig) -> LeaseWatcher:
+        """
+        Make a source of leases.
+        """
+        return LeaseWatcher(
+            self._reactor,
+            self._reactor,
+            self.books.leases,
+            f"{source.kind}:{source.path}@{source.network}",
+            source.path,
+            source.network,
+        )
+
+
+def make_sources(config: Config, reactor: Any) -> Sources:
+    """
+    Make the books and whatever fills them.
+    """
+    books = Books(PortBook(), LeaseBook(), NeighbourBook())
+    networks = {
+        listener.device: listener.network
+        for listener in config.listeners
+        if listener.device is not None
+    }
+    neighbours = NeighbourSource(reactor, reactor, books.neighbours)
+    sources = Sources(books, neighbours, networks, reactor)
+    sources.choose(config)
+    return sources
+
+
+def policy_of(config: Config) -> Policy:
+    """
+    Tell what the operator decided about doubtful evidence.
+    """
+    return Policy(config.allow_unverified_address, config.lease_conflict == "refuse")
+
+
+def _check(choice: _Choice, former: _Choice) -> None:
+    """
+    See whether every added source could read what it is to read.
+
+    @raise ConfigError: If one knows nothing: whom it should know would be refused.
+    """
+    faults = [
+        f"{source.name}: {source.describe()['problem']}"
+        for source in choice.besides(former)
+        if source.state is SourceState.FAILED
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _disown(choice: _Choice, others: _Choice) -> None:
+    """
+    Stop what is not among others, and forget what it said.
+    """
+    for source in choice.besides(others):
+        if source.parent is not None:
+            source.disownServiceParent()
+        if isinstance(source, LeaseWatcher):
+            source.withdraw()
