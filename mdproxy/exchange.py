@@ -17,7 +17,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
-from mdproxy.headers import for_instance, for_nova
+from mdproxy.headers import for_nova
 from mdproxy.http.client import UpstreamError
 from mdproxy.http.front import Reply
 from mdproxy.interfaces import IExchange
@@ -64,6 +64,12 @@ class SecretRefused(Exception):
     """
 
 
+class RateExceeded(Exception):
+    """
+    The caller asks more often than it may.
+    """
+
+
 class OurFault(Exception):
     """
     Something is wrong in here.
@@ -91,10 +97,10 @@ class Exchange:
 
     @ivar request: What was asked.
     @ivar wire: The signed head, once it is known who asks.
-    @ivar _caller: Who opened the connection.
+    @ivar caller: Who opened the connection.
     @ivar _reply: Where the answer goes.
     @ivar _proxy: What all exchanges share.
-    @ivar _until: When the hold is used up, in the clock's seconds.
+    @ivar until: When the hold is used up, in the clock's seconds.
     @ivar _identity: Who asks, once it is known.
     @ivar _end_wait: Ends waiting for facts; C{None} when not waiting.
     @ivar _timer: Ends the hold, or asks again.
@@ -109,10 +115,10 @@ class Exchange:
     """
 
     request: Request
-    _caller: Caller
+    caller: Caller
     _reply: Reply = field(repr=False)
     _proxy: ReverseProxyResource = field(repr=False)
-    _until: float
+    until: float
     wire: bytes = field(default=b"", init=False, repr=False)
     _identity: Identity | None = field(default=None, init=False)
     _end_wait: Callable[[], None] | None = field(default=None, init=False)
@@ -126,13 +132,21 @@ class Exchange:
     _kept: _Answer | None = field(default=None, init=False)
     tries: int = field(default=0, init=False)
 
+    @property
+    def holder(self) -> tuple[str, str]:
+        """
+        Provide L{IExchange.holder}.
+        """
+        return self.caller.holder
+
     def identify(self) -> None:
         """
         Find out who asks; then ask Nova, or wait for what is not known yet.
 
         A fault of ours on the way costs this request alone, and is told in full.
         """
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
         try:
             self._identify()
         except Exception:
@@ -145,13 +159,21 @@ class Exchange:
         """
         Find out who asks.
         """
-        verdict = self._proxy.lookup.verdict(self._caller)
+        verdict = self._proxy.lookup.verdict(self.caller)
         if isinstance(verdict, Identity):
             self._called = False
+            if self._end_wait is not None:
+                self._stop_waiting()
             self._send(verdict)
         else:
             self._pass_turn()
             self._wait_for_facts(verdict)
+
+    def turn_away(self) -> None:
+        """
+        Refuse to ask anything: its caller asks too often.
+        """
+        self._fail(RateExceeded())
 
     def cancel(self) -> None:
         """
@@ -183,7 +205,7 @@ class Exchange:
             # Looking at the neighbour entry brought the news that told us already.
             return
         self._proxy.count("path-lost")
-        self._proxy.tell_path_lost(self._caller)
+        self._proxy.tell_path_lost(self.caller)
         self._leave()
         self._reply.abort()
 
@@ -192,17 +214,18 @@ class Exchange:
         Provide L{IExchange.head}.
         """
         assert self._identity is not None
-        if not self._proxy.lookup.still_holds(self._identity):
+        if not self._proxy.lookup.still_holds(self._identity, self.caller):
             self.path_lost()
         elif head.status == 403:
             # Nova says so of the signature only (handler.py,
             # _validate_shared_secret); the instance did nothing wrong.
             self._fail(SecretRefused())
+        elif head.status < 400:
+            self._proxy.note_served(self._identity.port)
+            self._relay(head)
         elif self._may_pass(head.status) and self._next_pause() is not None:
             self._coming = _Answer(head)
         else:
-            if head.status < 400:
-                self._proxy.note_served(self._identity.port)
             self._relay(head)
 
     def body(self, data: bytes) -> None:
@@ -250,7 +273,7 @@ class Exchange:
         """
         Wait for a fact that turns a refusal into an identity.
         """
-        left = self._until - self._proxy.clock.seconds()
+        left = self.until - self._proxy.clock.seconds()
         if left <= 0 or (self._end_wait is None and not self._begin_wait()):
             self._refuse(refusal)
         else:
@@ -262,7 +285,7 @@ class Exchange:
 
         @return: Whether there was a place.
         """
-        caller = self._caller
+        caller = self.caller
         if not self._proxy.holds.take(caller.holder):
             self._proxy.count("no-place-to-wait")
             return False
@@ -289,8 +312,7 @@ class Exchange:
         """
         Ask Nova, or stand in line behind what the caller is asking already.
         """
-        self._stop_waiting()
-        self._sent = self._proxy.set_out(self, self._caller)
+        self._sent = self._proxy.set_out(self, self.caller)
         self._in_line = not self._sent
         if self._in_line:
             return
@@ -299,8 +321,16 @@ class Exchange:
             self._kept = None
         self._identity = identity
         self.tries += 1
-        self.wire = for_nova(self.request, self._proxy.fields_of(identity))
+        self.sign()
         self._proxy.upstream.send(self)
+
+    def sign(self) -> None:
+        """
+        Write what Nova is asked, signed.
+        """
+        assert self._identity is not None
+        fields = self._proxy.fields_of(self._identity, self.caller)
+        self.wire = for_nova(self.request, fields)
 
     def take_turn(self) -> None:
         """
@@ -318,7 +348,7 @@ class Exchange:
         """
         if self._called:
             self._called = False
-            self._proxy.call_next(self._caller)
+            self._proxy.call_next(self.caller)
 
     def _arrive(self) -> None:
         """
@@ -326,7 +356,7 @@ class Exchange:
         """
         if self._sent:
             self._sent = False
-            self._proxy.arrive(self, self._caller)
+            self._proxy.arrive(self, self.caller)
 
     def _may_pass(self, status: int) -> bool:
         """
@@ -351,7 +381,7 @@ class Exchange:
         """
         pause = min(_FIRST_PAUSE * 2 ** (self.tries - 1), _LONGEST_PAUSE)
         pause *= self._proxy.random.uniform(0.75, 1.0)
-        left = self._until - self._proxy.clock.seconds()
+        left = self.until - self._proxy.clock.seconds()
         return pause if pause < left else None
 
     def _ask_again(self, error: UpstreamError | None) -> None:
@@ -390,7 +420,7 @@ class Exchange:
         """
         self._relaying = True
         self._proxy.count(f"status-{head.status}")
-        self._reply.begin(head.status, head.phrase, for_instance(head), head.length)
+        self._reply.begin(head.status, head.phrase, head.fields, head.length)
 
     def _relay_answer(self, answer: _Answer) -> bool:
         """
@@ -399,7 +429,7 @@ class Exchange:
         @return: Whether it does.
         """
         assert self._identity is not None
-        if not self._proxy.lookup.still_holds(self._identity):
+        if not self._proxy.lookup.still_holds(self._identity, self.caller):
             self.path_lost()
             return False
         self._relay(answer.head)
@@ -426,7 +456,7 @@ class Exchange:
         """
         Answer ourselves.
         """
-        self._proxy.tell_failure(error)
+        self._proxy.tell_failure(error, self.caller)
         self._leave()
         self._proxy.answer_failure(error, self._reply)
 
@@ -440,7 +470,7 @@ class Exchange:
             self._arrive()
         if self._in_line:
             self._in_line = False
-            self._proxy.leave_line(self, self._caller)
+            self._proxy.leave_line(self, self.caller)
         self._pass_turn()
         self._stop_waiting()
         self._stop_timer()

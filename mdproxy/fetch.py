@@ -58,6 +58,8 @@ class Fetch:
     @ivar target: What to ask for.
     @ivar request: The request.
     @ivar wire: Its signed head.
+    @ivar holder: Nobody: no instance asks.
+    @ivar until: In the past: it waits for nothing.
     @ivar tries: How often it is sent.
     @ivar finished: Fires when the answer is complete, or fails.
     @ivar status: The answer's status; 0 before there is one.
@@ -74,7 +76,9 @@ class Fetch:
     _signer: Signer
     _out: BinaryIO
     request: Request = field(init=False)
+    holder: tuple[str, str] = field(default=("", ""), init=False)
     wire: bytes = field(init=False, repr=False)
+    until: float = field(default=0.0, init=False)
     tries: int = field(default=1, init=False)
     finished: Deferred[None] = field(factory=Deferred, init=False)
     status: int = field(default=0, init=False)
@@ -103,7 +107,8 @@ class Fetch:
         Provide L{IExchange.head}.
         """
         self.status = head.status
-        for name, value in head.headers:
+        for line in head.fields.split(b"\r\n"):
+            name, _, value = line.partition(b": ")
             if name.lower() == b"location":
                 self.location = printable(value.decode("latin-1"), 256)
         self._write(b"%d %s\n" % (head.status, head.phrase))

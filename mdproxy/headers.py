@@ -11,14 +11,16 @@ connection with Nova are taken out (RFC 9110 section 7.6.1).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
 
 from attrs import field, frozen
 
-from mdproxy.model import Identity, Request, ResponseHead
+from mdproxy.model import Port, Request
 from mdproxy.signing import Signer
 
-Fields = Iterable[tuple[bytes, bytes]]
+#: Header fields in order, each a name and a value.
+Fields = tuple[tuple[bytes, bytes], ...]
 
 #: Request fields that reach Nova, by lower-case name.
 PASSED = frozenset(
@@ -61,6 +63,10 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
+#: Of how many sets of request fields it is remembered what passes: whoever asks asks
+#: with the same fields each time.
+_REMEMBERED: Final = 128
+
 
 @frozen
 class IdentityFields:
@@ -75,20 +81,20 @@ class IdentityFields:
     wire: bytes = field(repr=False)
 
 
-def identity_fields(identity: Identity, signer: Signer) -> IdentityFields:
+def identity_fields(port: Port, address: str, signer: Signer) -> IdentityFields:
     """
     Make the fields that Nova trusts.
 
-    @param identity: Whom the lookup recognised.
+    @param port: The port that the lookup recognised.
+    @param address: The peer's address.
     @param signer: The holder of the secret.
 
     @return: X-Instance-ID, X-Tenant-ID, X-Instance-ID-Signature, and as
         X-Forwarded-For exactly the peer's address.
     """
-    port = identity.port
     return IdentityFields(
         (
-            f"X-Forwarded-For: {identity.evidence.caller.address}\r\n"
+            f"X-Forwarded-For: {address}\r\n"
             f"X-Instance-ID: {port.instance_id}\r\n"
             f"X-Tenant-ID: {port.project_id}\r\n"
             f"X-Instance-ID-Signature: {signer.sign(port.instance_id)}\r\n"
@@ -104,53 +110,62 @@ def for_nova(request: Request, fields: IdentityFields) -> bytes:
     @param fields: Who it is.
 
     @return: The request line and header lines, each with its end, without the empty
-        line, for the endpoint adds its own Host (L{finish}).
+        line, for the endpoint adds its own Host (L{host_line}).
     """
-    lines = [request.method, b" ", request.target, b" HTTP/1.1\r\n"]
-    for name, value in request.headers:
-        if (
-            name in PASSED
-            and len(value) <= MAX_VALUE
-            and _PRINTABLE.match(value) is not None
-        ):
-            lines += (name, b": ", value, b"\r\n")
-    lines.append(fields.wire)
-    if request.body is not None or request.method in _WITH_BODY:
-        lines.append(b"Content-Length: %d\r\n" % len(request.body or b""))
-    return b"".join(lines)
+    head = b"%b %b HTTP/1.1\r\n%b%b" % (
+        request.method,
+        request.target,
+        _passed(request.headers),
+        fields.wire,
+    )
+    if request.body is None and request.method not in _WITH_BODY:
+        return head
+    return b"%bContent-Length: %d\r\n" % (head, len(request.body or b""))
 
 
-def finish(head: bytes, host: bytes, body: bytes | None) -> bytes:
+@lru_cache(_REMEMBERED)
+def _passed(headers: Fields) -> bytes:
     """
-    Address a written request to an endpoint.
+    Write the lines of those fields that pass.
+    """
+    return b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, value in headers
+        if name in PASSED
+        and len(value) <= MAX_VALUE
+        and _PRINTABLE.match(value) is not None
+    )
 
-    @param head: What L{for_nova} wrote.
+
+def host_line(host: bytes) -> bytes:
+    """
+    Write what ends the head of every request to an endpoint.
+
     @param host: The endpoint's host, and port where it isn't the scheme's own.
-    @param body: The request's body.
 
-    @return: The whole request.
+    @return: The Host field and the empty line, to follow what L{for_nova} wrote.
     """
-    return b"".join((head, b"Host: ", host, b"\r\n\r\n", body or b""))
+    return b"Host: %b\r\n\r\n" % host
 
 
-def for_instance(head: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
+def for_instance(headers: Fields) -> bytes:
     """
     Choose the response fields that reach the instance.
 
-    @param head: What Nova answered.
+    @param headers: What Nova answered, names as they stood on the wire.
 
-    @return: The fields in Nova's order, without those of its connection with us
+    @return: The header lines in Nova's order, without those of its connection with us
         (and those that its Connection field names) and without framing: whoever
         writes the response frames it.
     """
     nominated = {
         word.strip().lower()
-        for name, value in head.headers
+        for name, value in headers
         if name.lower() == b"connection"
         for word in value.split(b",")
     }
-    return tuple(
-        (name, value)
-        for name, value in head.headers
+    return b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, value in headers
         if name.lower() not in _HOP_BY_HOP and name.lower() not in nominated
     )

@@ -98,7 +98,9 @@ class IExchange(Interface):
     """
 
     request: Request = Attribute("What the instance asked.")
+    holder: tuple[str, str] = Attribute("Whose it is (L{Caller.holder}).")
     wire: bytes = Attribute("The signed head, all but Host (L{mdproxy.headers}).")
+    until: float = Attribute("When waiting for Nova is no use, in monotonic seconds.")
     tries: int = Attribute("How often it was given to an upstream, this time included.")
 
     def head(head: ResponseHead) -> None:

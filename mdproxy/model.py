@@ -138,7 +138,7 @@ class Lease:
     hostname: str | None = None
 
 
-@frozen
+@frozen(cache_hash=True)
 class Caller:
     """
     Who opened a connection, as far as the host saw it; taken at accept, never changed.
@@ -151,6 +151,9 @@ class Caller:
     @ivar probed: Whether C{mac} comes from the probe and not from the frame.
     @ivar since: When its handshake began at the earliest, in monotonic seconds; the
         neighbour entry must not have changed hands since then.
+    @ivar holder: What a caller's share of anything is counted by: a network and the MAC
+        on it, for one interface can have any number of addresses; the address where the
+        MAC is not known.
     """
 
     network: str
@@ -159,13 +162,12 @@ class Caller:
     identify_by: str = "mac"
     probed: bool = False
     since: float = field(default=float("-inf"), eq=False)
+    holder: tuple[str, str] = field(init=False, eq=False, repr=False)
 
-    @property
-    def holder(self) -> tuple[str, str]:
+    @holder.default
+    def _(self) -> tuple[str, str]:
         """
-        Name what a caller's share of anything is counted by: a network and the MAC on
-        it, for one interface can have any number of addresses; the address where the
-        MAC is not known.
+        Find the holder.
         """
         return self.network, self.mac or self.address
 
@@ -280,12 +282,13 @@ class ResponseHead:
 
     @ivar status: The status code, 200 to 599.
     @ivar phrase: The reason phrase.
-    @ivar headers: The header fields in order, names as they stood on the wire.
+    @ivar fields: The header lines that concern the instance, in Nova's order, as they
+        go on the wire (L{mdproxy.headers.for_instance}).
     @ivar length: The length of the body that follows, in bytes; C{None} where only
         the end of the chunks or of the connection tells.
     """
 
     status: int
     phrase: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    fields: bytes
     length: int | None

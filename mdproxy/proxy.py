@@ -28,6 +28,7 @@ from mdproxy.exchange import (
     InstanceInDoubt,
     NoSuchInstance,
     OurFault,
+    RateExceeded,
     SecretRefused,
 )
 from mdproxy.headers import IdentityFields, identity_fields
@@ -37,10 +38,10 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
     UpstreamUnavailable,
 )
-from mdproxy.http.front import Fields, Reply
+from mdproxy.http.front import Reply
 from mdproxy.http.parsing import METHODS, BadRequest, RequestBounds, check_request
 from mdproxy.interfaces import IUpstream
-from mdproxy.limits import Seldom, Shares
+from mdproxy.limits import Rates, Seldom, Shares
 from mdproxy.lookup import InstanceLookup
 from mdproxy.model import Caller, Identity, Port, Refusal, Request
 from mdproxy.signing import Signer
@@ -51,6 +52,7 @@ STATUSES: Final[Mapping[type[Exception], tuple[int, bytes, bool]]] = {
     NoSuchInstance: (404, b"Not Found", False),
     InstanceInDoubt: (503, b"Service Unavailable", True),
     SecretRefused: (503, b"Service Unavailable", True),
+    RateExceeded: (429, b"Too Many Requests", True),
     UpstreamUnavailable: (503, b"Service Unavailable", True),
     UpstreamTlsFailed: (503, b"Service Unavailable", True),
     UpstreamTimedOut: (504, b"Gateway Timeout", True),
@@ -58,8 +60,9 @@ STATUSES: Final[Mapping[type[Exception], tuple[int, bytes, bool]]] = {
     OurFault: (500, b"Internal Server Error", False),
 }
 
-#: Of how many ports it is remembered that Nova knows them.
-_SERVED: Final = 4096
+#: Of how many ports it is remembered that Nova knows them, and of how many instances
+#: the signed fields.
+_REMEMBERED: Final = 4096
 
 
 @frozen
@@ -94,9 +97,11 @@ class ReverseProxyResource:
     @ivar random: Makes pauses uneven.
     @ivar holds: Places for callers that are not identified yet.
     @ivar _questions: Places for requests that Nova is asked.
+    @ivar rates: How often each caller may ask.
     @ivar _hold: How long requests may wait for what passes by itself.
     @ivar counts: What happened how often.
-    @ivar _asking: By network and address, the exchanges that Nova is being asked for.
+    @ivar _identities: The signed fields of those who asked, by all that is in them.
+    @ivar _asking: The exchanges that Nova is being asked for.
     @ivar _lines: By caller, the exchanges that wait until it has fewer.
     @ivar _awaiting: Exchanges that pause before asking Nova again.
     @ivar _served: Ports that Nova has answered.
@@ -113,10 +118,14 @@ class ReverseProxyResource:
     holds: Shares
     _questions: Shares
     _hold: Hold
+    rates: Rates = field(factory=lambda: Rates(50, 300))
     _bounds: RequestBounds = field(factory=RequestBounds)
     _find_caller: Callable[[Any], Caller | None] = field(default=lambda _: None)
     counts: Counter[str] = field(factory=Counter, init=False)
-    _asking: dict[tuple[str, str], set[Exchange]] = field(factory=dict, init=False)
+    _identities: dict[tuple[str, str, str], IdentityFields] = field(
+        factory=dict, init=False
+    )
+    _asking: set[Exchange] = field(factory=set, init=False)
     _lines: dict[tuple[str, str], dict[Exchange, None]] = field(
         factory=dict, init=False
     )
@@ -132,9 +141,13 @@ class ReverseProxyResource:
         Provide C{Answerer.answer}.
         """
         self.counts["requests"] += 1
-        until = self.clock.seconds() + self._hold.of(request.target)
+        now = self.clock.seconds()
+        until = now + self._hold.of(request.target)
         exchange = Exchange(request, caller, reply, self, until)
-        exchange.identify()
+        if self.rates.allows(caller.holder, now):
+            exchange.identify()
+        else:
+            exchange.turn_away()
         return exchange
 
     def describe(self) -> Mapping[str, Any]:
@@ -145,7 +158,7 @@ class ReverseProxyResource:
         """
         return {
             "counts": dict(sorted(self.counts.items())),
-            "asking": sum(len(exchanges) for exchanges in self._asking.values()),
+            "asking": len(self._asking),
             "in_line": sum(len(line) for line in self._lines.values()),
             "pausing": len(self._awaiting),
             "waiting_for_facts": self.holds.taken,
@@ -157,11 +170,37 @@ class ReverseProxyResource:
         """
         self.counts[what] += 1
 
-    def fields_of(self, identity: Identity) -> IdentityFields:
+    def sign_with(self, signer: Signer) -> None:
         """
-        Make the header fields by which Nova knows an instance.
+        Sign what is sent from now on with another secret.
         """
-        return identity_fields(identity, self.signer)
+        self.signer = signer
+        self._identities.clear()
+        for exchange in self._asking:
+            # One that still waits for a connection.
+            exchange.sign()
+
+    def hold_for(self, hold: Hold) -> None:
+        """
+        Hold requests that come from now on for other times.
+        """
+        self._hold = hold
+
+    def fields_of(self, identity: Identity, caller: Caller) -> IdentityFields:
+        """
+        Make the header fields by which Nova knows an instance, or find them made.
+
+        @param caller: Who asks; its address is in them.
+        """
+        port = identity.port
+        contents = (caller.address, port.instance_id, port.project_id)
+        known = self._identities.get(contents)
+        if known is None:
+            if len(self._identities) >= _REMEMBERED:
+                self._identities.clear()
+            known = identity_fields(port, caller.address, self.signer)
+            self._identities[contents] = known
+        return known
 
     def set_out(self, exchange: Exchange, caller: Caller) -> bool:
         """
@@ -174,21 +213,17 @@ class ReverseProxyResource:
         if not self._questions.take(caller.holder):
             self._lines.setdefault(caller.holder, {})[exchange] = None
             return False
-        seat = (caller.network, caller.address)
-        self._asking.setdefault(seat, set()).add(exchange)
+        self._asking.add(exchange)
         return True
 
     def arrive(self, exchange: Exchange, caller: Caller) -> None:
         """
         Note that Nova has answered, or will not; the next in line takes its turn.
         """
-        seat = (caller.network, caller.address)
-        exchanges = self._asking[seat]
-        exchanges.discard(exchange)
-        if not exchanges:
-            del self._asking[seat]
+        self._asking.remove(exchange)
         self._questions.give_back(caller.holder)
-        self.call_next(caller)
+        if self._lines:
+            self.call_next(caller)
 
     def call_next(self, caller: Caller) -> None:
         """
@@ -215,8 +250,10 @@ class ReverseProxyResource:
         The entry may be changed back before the answer comes, so that looking at it
         then would not tell.
         """
-        for exchange in list(self._asking.get((network, address), ())):
-            exchange.path_lost()
+        for exchange in list(self._asking):
+            caller = exchange.caller
+            if (caller.network, caller.address) == (network, address):
+                exchange.path_lost()
 
     def await_recovery(self, exchange: Exchange) -> None:
         """
@@ -241,9 +278,11 @@ class ReverseProxyResource:
         """
         Remember that Nova knows the instance of a port.
         """
-        self._served[port.network, port.mac, port.instance_id] = None
-        if len(self._served) > _SERVED:
-            self._served.popitem(last=False)
+        key = (port.network, port.mac, port.instance_id)
+        if key not in self._served:
+            self._served[key] = None
+            if len(self._served) > _REMEMBERED:
+                self._served.popitem(last=False)
 
     def was_served(self, port: Port) -> bool:
         """
@@ -257,9 +296,9 @@ class ReverseProxyResource:
         """
         status, phrase, come_back = STATUSES[type(error)]
         self.count(f"status-{status}")
-        fields: Fields = ((b"Content-Type", b"text/plain"),)
+        fields = b"Content-Type: text/plain\r\n"
         if come_back:
-            fields = (*fields, (b"Retry-After", b"1"))
+            fields += b"Retry-After: 1\r\n"
         reply.begin(status, phrase, fields, len(phrase) + 1)
         reply.write(phrase + b"\n")
         reply.finish()
@@ -308,12 +347,30 @@ class ReverseProxyResource:
         if self._seldom.passes("fault", self.clock.seconds()) is not None:
             self._log.failure("a request met a fault of mdproxy itself")
 
-    def tell_failure(self, error: Exception) -> None:
+    def _tell_rate(self, caller: Caller) -> None:
         """
-        Log why Nova gave no answer, once in a while for each cause.
+        Log that somebody asks too often, once in a while for each.
+        """
+        quiet = self._seldom.passes((*caller.holder, "rate"), self.clock.seconds())
+        if quiet is not None:
+            self._log.warn(
+                "{address} ({mac}) on {network} asks more often than it may "
+                "([limits] max_request_rate; {quiet} more like it)",
+                address=caller.address,
+                mac=caller.mac,
+                network=caller.network,
+                quiet=quiet,
+            )
+
+    def tell_failure(self, error: Exception, caller: Caller) -> None:
+        """
+        Log why there is no answer of Nova, once in a while for each cause.
         """
         if isinstance(error, NoSuchInstance | InstanceInDoubt | OurFault):
             # Told already, with more than the error knows.
+            return
+        if isinstance(error, RateExceeded):
+            self._tell_rate(caller)
             return
         text = str(error)
         quiet = self._seldom.passes((type(error), text), self.clock.seconds())
@@ -380,17 +437,18 @@ class SiteReply:
     _request: SiteRequest
 
     def begin(
-        self, status: int, phrase: bytes, fields: Fields, length: int | None
+        self, status: int, phrase: bytes, fields: bytes, length: int | None
     ) -> None:
         """
         Provide C{Reply.begin}.
         """
         self._request.setResponseCode(status, phrase)
         headers = self._request.responseHeaders
+        lines = [line.partition(b": ") for line in fields.split(b"\r\n")[:-1]]
         # What the Site would say by itself, unless the fields say it.
-        for name in {b"content-type", *(name.lower() for name, _ in fields)}:
+        for name in {b"content-type", *(name.lower() for name, _, _ in lines)}:
             headers.removeHeader(name)
-        for name, value in fields:
+        for name, _, value in lines:
             headers.addRawHeader(name, value)
         if length is not None:
             headers.setRawHeaders(b"content-length", [b"%d" % length])

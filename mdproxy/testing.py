@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from mdproxy.headers import Fields, for_instance
 from mdproxy.interfaces import (
     IExchange,
     IInventory,
@@ -86,7 +87,7 @@ class FakeUpstream:
         self,
         status: int = 200,
         phrase: bytes = b"OK",
-        headers: tuple[tuple[bytes, bytes], ...] = (),
+        headers: Fields = (),
         length: int | None = None,
     ) -> IExchange:
         """
@@ -97,14 +98,14 @@ class FakeUpstream:
         @return: The exchange.
         """
         exchange = self.in_flight[0]
-        exchange.head(ResponseHead(status, phrase, headers, length))
+        exchange.head(ResponseHead(status, phrase, for_instance(headers), length))
         return exchange
 
     def answer(
         self,
         status: int = 200,
         body: bytes = b"",
-        headers: tuple[tuple[bytes, bytes], ...] = (),
+        headers: Fields = (),
         phrase: bytes = b"OK",
     ) -> None:
         """

@@ -9,8 +9,8 @@ from random import Random
 from attrs import define, field
 
 from mdproxy.exchange import Exchange
-from mdproxy.http.front import Fields
-from mdproxy.limits import Shares
+from mdproxy.headers import Fields
+from mdproxy.limits import Rates, Shares
 from mdproxy.model import Caller, Request
 from mdproxy.proxy import Hold, ReverseProxyResource
 from mdproxy.signing import Signer
@@ -38,15 +38,18 @@ class RecordingReply:
     _begun: bool = field(default=False, init=False)
 
     def begin(
-        self, status: int, phrase: bytes, fields: Fields, length: int | None
+        self, status: int, phrase: bytes, fields: bytes, length: int | None
     ) -> None:
         """
         Begin the response; only once.
         """
+        assert not fields or fields.endswith(b"\r\n"), "a line without its end"
         assert not self._begun and self.over is None, "begun twice"
         self._begun = True
         self.status, self.phrase = status, phrase
-        self.fields, self.length = fields, length
+        lines = (line.partition(b": ") for line in fields.split(b"\r\n")[:-1])
+        self.fields = tuple((name, value) for name, _, value in lines)
+        self.length = length
 
     def write(self, data: bytes) -> None:
         """
@@ -110,6 +113,7 @@ class ProxyTestCase(SecrecyTestCase):
             Shares(4, 64, 1000),
             Shares(8),
             Hold(),
+            Rates(1000, 1000),
         )
         world.books.neighbours.observe_flips(proxy.path_changed)
         return proxy
@@ -166,6 +170,7 @@ class ProxyTestCase(SecrecyTestCase):
         """
         phrase = {
             404: b"Not Found",
+            429: b"Too Many Requests",
             500: b"Internal Server Error",
             502: b"Bad Gateway",
             503: b"Service Unavailable",

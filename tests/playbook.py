@@ -20,7 +20,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mdproxy.http.front import ChannelBounds, Fields, Front, Reply
+from mdproxy.headers import Fields, for_instance
+from mdproxy.http.front import ChannelBounds, Front, Reply
 from mdproxy.http.server import Channel
 from mdproxy.interfaces import IExchange
 from mdproxy.limits import Shares
@@ -259,7 +260,8 @@ class Asked:
 
         @param known: Whether the length is told beforehand.
         """
-        self.reply.begin(status, b"OK", fields, len(body) if known else None)
+        lines = for_instance(fields)
+        self.reply.begin(status, b"OK", lines, len(body) if known else None)
         if body:
             self.reply.write(body)
         self.reply.finish()
@@ -370,6 +372,8 @@ class Ask:
 
     @ivar request: What is asked.
     @ivar wire: The signed head.
+    @ivar holder: Whose it is.
+    @ivar until: When waiting is no use.
     @ivar tries: How often it was sent.
     @ivar told: What it was told, in order: heads, pieces of the body, then C{"done"}
         or the error.
@@ -379,6 +383,8 @@ class Ask:
 
     request: Request = field(factory=lambda: Request(b"GET", b"/", ()))
     wire: bytes = b"GET / HTTP/1.1\r\nX-Instance-ID-Signature: 5ec2e7\r\n"
+    holder: tuple[str, str] = ("red", "02:00:00:00:00:01")
+    until: float = 0.0
     tries: int = 1
     told: list[ResponseHead | bytes | str | Exception] = field(factory=list)
     sent: bool | None = None

@@ -119,7 +119,7 @@ class KeptConnectionTests(_Conversation):
         """
         self.say(_GET % 0)
         reply = self.book.script.asked[0].reply
-        reply.begin(200, b"OK", (), 4)
+        reply.begin(200, b"OK", b"", 4)
         self.expect(b"")
         reply.write(b"ab")
         self.expect(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
@@ -605,7 +605,7 @@ class SlowReaderTests(_Conversation):
         """
         self.say(_GET % 0)
         (asked,) = self.book.script.asked
-        asked.reply.begin(200, b"OK", (), 200000)
+        asked.reply.begin(200, b"OK", b"", 200000)
         asked.reply.write(b"x" * 60000)
         self.assertFalse(asked.paused)
         asked.reply.write(b"x" * 60000)
@@ -625,7 +625,7 @@ class SlowReaderTests(_Conversation):
         """
         self.say(_GET % 0)
         (asked,) = self.book.script.asked
-        asked.reply.begin(200, b"OK", (), 200000)
+        asked.reply.begin(200, b"OK", b"", 200000)
         asked.reply.write(b"x" * 100000)
         self.book.wait(29)
         self.assertIsNone(self.wire.closed)
@@ -720,7 +720,7 @@ class GoneTests(_Conversation):
         """
         self.say(_GET % 0 + _GET % 1)
         (asked,) = self.book.script.asked
-        asked.reply.begin(200, b"OK", (), 10)
+        asked.reply.begin(200, b"OK", b"", 10)
         asked.reply.write(b"abc")
         self.wire.lose(ConnectionLost())
         self.wire.settle()
@@ -745,7 +745,7 @@ class GoneTests(_Conversation):
         """
         self.say(_GET % 0 + _GET % 1)
         reply = self.book.script.asked[0].reply
-        reply.begin(200, b"OK", (), None)
+        reply.begin(200, b"OK", b"", None)
         reply.write(b"abc")
         self.expect(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"

@@ -346,11 +346,11 @@ class StillHoldsTests(SynchronousTestCase):
         """
         world = settled()
         identity = self.identity(world)
-        self.assertTrue(world.lookup.still_holds(identity))
+        self.assertTrue(world.lookup.still_holds(identity, CALLER))
         world.know(port_of(), port_of(OTHER_MAC, "i-2", addresses=None))
         world.point(OTHER_MAC, "blue")
         world.point(OTHER_MAC, "red", "10.0.0.6")
-        self.assertTrue(world.lookup.still_holds(identity))
+        self.assertTrue(world.lookup.still_holds(identity, CALLER))
 
     def test_neighbour(self) -> None:
         """
@@ -361,14 +361,14 @@ class StillHoldsTests(SynchronousTestCase):
             world = settled()
             identity = self.identity(world)
             world.point(mac)
-            self.assertFalse(world.lookup.still_holds(identity))
+            self.assertFalse(world.lookup.still_holds(identity, CALLER))
         world = settled()
         identity = self.identity(world)
         world.point(OTHER_MAC)
         world.neighbours.drain()
         world.point(MAC)
         world.clock.advance(1000)
-        self.assertFalse(world.lookup.still_holds(identity))
+        self.assertFalse(world.lookup.still_holds(identity, CALLER))
 
     def test_port(self) -> None:
         """
@@ -383,7 +383,7 @@ class StillHoldsTests(SynchronousTestCase):
             world = settled()
             identity = self.identity(world)
             world.know(*left)
-            self.assertFalse(world.lookup.still_holds(identity))
+            self.assertFalse(world.lookup.still_holds(identity, CALLER))
 
     def test_lease(self) -> None:
         """
@@ -394,13 +394,13 @@ class StillHoldsTests(SynchronousTestCase):
         world.know(port_of())
         world.lease(MAC, EPOCH + 60)
         identity = self.identity(world, ROUTED)
-        self.assertTrue(world.lookup.still_holds(identity))
+        self.assertTrue(world.lookup.still_holds(identity, ROUTED))
         world.lease(OTHER_MAC, EPOCH + 60)
-        self.assertFalse(world.lookup.still_holds(identity))
+        self.assertFalse(world.lookup.still_holds(identity, ROUTED))
         world.lease(MAC, EPOCH + 60)
-        self.assertTrue(world.lookup.still_holds(identity))
+        self.assertTrue(world.lookup.still_holds(identity, ROUTED))
         world.wall += 60
-        self.assertFalse(world.lookup.still_holds(identity))
+        self.assertFalse(world.lookup.still_holds(identity, ROUTED))
 
     def test_routed(self) -> None:
         """
@@ -408,11 +408,12 @@ class StillHoldsTests(SynchronousTestCase):
         """
         world = World()
         world.know(port_of())
-        identity = self.identity(world, Caller("red", ADDRESS, None, "address"))
-        self.assertTrue(world.lookup.still_holds(identity))
+        caller = Caller("red", ADDRESS, None, "address")
+        identity = self.identity(world, caller)
+        self.assertTrue(world.lookup.still_holds(identity, caller))
         self.assertEqual(world.neighbours.probes, [])
         world.know()
-        self.assertFalse(world.lookup.still_holds(identity))
+        self.assertFalse(world.lookup.still_holds(identity, caller))
 
 
 class WaitTests(SynchronousTestCase):
@@ -753,7 +754,7 @@ class HistoryTests(SynchronousTestCase):
                     self.assertEqual(
                         (verdict.port.network, verdict.port.mac), (network, mac)
                     )
-                    self.assertTrue(world.lookup.still_holds(verdict))
+                    self.assertTrue(world.lookup.still_holds(verdict, caller))
                     if not world.neighbours.silent:
                         self.assertEqual(world.neighbours.kernel[network, address], mac)
 
@@ -783,7 +784,7 @@ class HistoryTests(SynchronousTestCase):
         history.go("drain", False)
         for identity in held:
             caller, port = identity.evidence.caller, identity.port
-            if world.lookup.still_holds(identity):
+            if world.lookup.still_holds(identity, caller):
                 self.assertEqual(
                     history.plugged[port.network, port.mac], port.instance_id
                 )

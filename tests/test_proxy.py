@@ -21,6 +21,7 @@ from mdproxy.exchange import (
     InstanceInDoubt,
     NoSuchInstance,
     OurFault,
+    RateExceeded,
     SecretRefused,
 )
 from mdproxy.http.client import (
@@ -58,6 +59,7 @@ class StatusesTests(ProxyTestCase):
             NoSuchInstance: 404,
             InstanceInDoubt: 503,
             SecretRefused: 503,
+            RateExceeded: 429,
             UpstreamUnavailable: 503,
             UpstreamTlsFailed: 503,
             UpstreamTimedOut: 504,

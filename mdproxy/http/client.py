@@ -20,8 +20,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mdproxy.headers import finish
-from mdproxy.http.parsing import BadResponse, End, ResponseEvent, ResponseReader
+from mdproxy.headers import host_line
+from mdproxy.http.known import KnownResponse, known_response
+from mdproxy.http.parsing import BadResponse, ResponseEvent, ResponseReader
 from mdproxy.interfaces import IExchange
 from mdproxy.model import ResponseHead
 from mdproxy.sweep import NEVER
@@ -109,11 +110,15 @@ class NovaConnection(Protocol):
     @ivar _owner: The pool.
     @ivar _clock: What time it is.
     @ivar _patience: How long Nova may take.
-    @ivar _host: The Host field's value.
+    @ivar _host: What ends every head (L{host_line}).
     @ivar _tls: How to verify Nova; C{None} on plain HTTP.
     @ivar exchange: Whose request is in flight.
     @ivar served: How many requests it has carried to their end.
+    @ivar status: The status that Nova gave the request in flight, or the last one; 0
+        before there is one.
     @ivar deadline: When it times out, for the sweep.
+    @ivar _reader: Reads the answer; C{None} as long as nothing of it has come that is
+        not read at once.
     """
 
     transport: Any
@@ -132,10 +137,11 @@ class NovaConnection(Protocol):
         self._owner = owner
         self._clock = clock
         self._patience = patience
-        self._host = host
+        self._host = host_line(host)
         self._tls = tls
         self.exchange: IExchange | None = None
         self.served = 0
+        self.status = 0
         self.deadline = clock.seconds() + patience.connect
         self._reader: ResponseReader | None = None
         self._headed = False
@@ -177,10 +183,9 @@ class NovaConnection(Protocol):
         assert self.exchange is None
         request = exchange.request
         self.exchange = exchange
-        self._headed = False
-        self._reader = ResponseReader(request.method == b"HEAD")
+        self.status = 0
         self.deadline = self._clock.seconds() + self._patience.first_byte
-        self.transport.write(finish(exchange.wire, self._host, request.body))
+        self.transport.write(exchange.wire + self._host + (request.body or b""))
 
     def drop(self) -> None:
         """
@@ -218,14 +223,28 @@ class NovaConnection(Protocol):
         """
         Read a piece of the answer.
         """
-        if self.exchange is None or self._reader is None:
+        exchange = self.exchange
+        if exchange is None:
             # A response to nobody must not become the next instance's.
             self._give_up(UpstreamBroken("bytes without a request"))
             return
+        if self._reader is None:
+            head_request = exchange.request.method == b"HEAD"
+            known = None if head_request else known_response(data)
+            if known is not None:
+                self._tell_whole(exchange, known, data)
+                return
+            self._reader = ResponseReader(head_request)
+        self._read(self._reader, data)
+
+    def _read(self, reader: ResponseReader, data: bytes) -> None:
+        """
+        Read a piece of an answer that is not known.
+        """
         if not self._paused:
             self.deadline = self._clock.seconds() + self._patience.first_byte
         try:
-            events = self._reader.feed(data)
+            events = reader.feed(data)
         except BadResponse as bad:
             self._give_up(UpstreamBroken(str(bad)))
         else:
@@ -243,6 +262,19 @@ class NovaConnection(Protocol):
         if not self._gone:
             self._give_up(self._cause(reason))
 
+    def _tell_whole(
+        self, exchange: IExchange, known: KnownResponse, data: bytes
+    ) -> None:
+        """
+        Pass on an answer that came in one piece, as long as the exchange is ours.
+        """
+        self.status = known.head.status
+        exchange.head(known.head)
+        if self.exchange is exchange and known.head.length:
+            exchange.body(data[known.size :])
+        if self.exchange is exchange:
+            self._end(exchange, known.reusable)
+
     def _tell(self, events: list[ResponseEvent]) -> None:
         """
         Pass on what was read, as long as the exchange is still ours.
@@ -255,16 +287,17 @@ class NovaConnection(Protocol):
                 exchange.body(event)
             elif isinstance(event, ResponseHead):
                 self._headed = True
+                self.status = event.status
                 exchange.head(event)
             else:
-                self._end(exchange, event)
+                self._end(exchange, event.reusable)
 
-    def _end(self, exchange: IExchange, end: End) -> None:
+    def _end(self, exchange: IExchange, reusable: bool) -> None:
         """
         The response is complete: be free before anybody asks for a connection.
         """
         self.served += 1
-        if end.reusable:
+        if reusable:
             self.exchange = self._reader = None
             self._headed = False
             self._read_on()
@@ -326,7 +359,7 @@ class NovaConnection(Protocol):
                 )
         if self._headed:
             return UpstreamBroken(f"connection lost: {type(reason.value).__name__}")
-        if self._tls is None and not self.served and self._reader is not None:
+        if self._tls is None and not self.served and self.exchange is not None:
             # So does a port where TLS is spoken (gunicorn, measured).
             return UpstreamUnavailable(
                 "connection closed without an answer; does that port expect https?"

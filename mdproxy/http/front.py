@@ -6,7 +6,7 @@ What all connections of instances share, and how they meet whoever answers them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from typing import Protocol as Shape
 
@@ -15,11 +15,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mdproxy.http.parsing import RequestBounds
-from mdproxy.limits import Seldom, Shares
+from mdproxy.limits import Bound, Seat, Seldom, Shares
 from mdproxy.model import Caller, Request
 from mdproxy.sweep import Sweep, Timed
-
-Fields = tuple[tuple[bytes, bytes], ...]
 
 
 class Reply(Shape):
@@ -28,12 +26,13 @@ class Reply(Shape):
     """
 
     def begin(
-        self, status: int, phrase: bytes, fields: Fields, length: int | None
+        self, status: int, phrase: bytes, fields: bytes, length: int | None
     ) -> None:
         """
         Begin the response.
 
-        @param fields: All fields but those of framing and of the connection.
+        @param fields: All header lines but those of framing and of the connection,
+            each with its end.
         @param length: The length of the body; C{None} where nobody knows it yet.
         """
 
@@ -91,7 +90,17 @@ class Answerer(Shape):
 class Connection(Timed, Shape):
     """
     A connection, as far as its front knows it.
+
+    @ivar idle: Whether it waits for a request, of which nothing has come, and has
+        nothing left to write; its deadline then tells for how long it has been so: who
+        began to wait earlier has the earlier one.
     """
+
+    @property
+    def idle(self) -> bool:
+        """
+        See above.
+        """
 
     def abort(self) -> None:
         """
@@ -138,6 +147,7 @@ class Front:
     @ivar refused: Counts the requests answered here, by status, and what was closed.
     @ivar channels: The open connections.
     @ivar _by_seat: The same by network and address.
+    @ivar _by_holder: The same by L{Caller.holder}, each with its caller.
     """
 
     answerer: Answerer
@@ -148,6 +158,7 @@ class Front:
     refused: Counter[str] = field(factory=Counter, init=False)
     channels: set[Connection] = field(factory=set, init=False)
     _by_seat: dict[tuple[str, str], set[Connection]] = field(factory=dict, init=False)
+    _by_holder: dict[Seat, dict[Connection, Caller]] = field(factory=dict, init=False)
     _drained: Callable[[], None] | None = field(default=None, init=False)
     _seldom: Seldom = field(factory=Seldom, init=False)
     _log: Logger = field(factory=Logger, init=False)
@@ -174,22 +185,29 @@ class Front:
         """
         Take a connection in, if there is room for one more of its caller.
 
-        @return: Whether there was, so that it must be let go of later.
+        Where all places are taken the longest idle connection makes room; one that has
+        a request never does.
+
+        @return: Whether there was room, so that it must be let go of later.
         """
-        if not self.shares.take(caller.holder):
+        holder = caller.holder
+        if not self.shares.take(holder) and not self._make_room(caller):
             self.refused["too-many-connections"] += 1
-            self._tell_full(caller)
+            self._tell(caller, "refused a connection")
             return False
         self.channels.add(channel)
         seat = (caller.network, caller.address)
         self._by_seat.setdefault(seat, set()).add(channel)
+        self._by_holder.setdefault(holder, {})[channel] = caller
         self.sweep.add(channel)
         return True
 
     def let_go(self, channel: Connection, caller: Caller) -> None:
         """
-        Let go of a connection that was taken in.
+        Let go of a connection that was taken in, unless it has made room already.
         """
+        if channel not in self.channels:
+            return
         self.shares.give_back(caller.holder)
         self.sweep.discard(channel)
         self.channels.discard(channel)
@@ -197,7 +215,49 @@ class Front:
         self._by_seat[seat].discard(channel)
         if not self._by_seat[seat]:
             del self._by_seat[seat]
+        del self._by_holder[caller.holder][channel]
+        if not self._by_holder[caller.holder]:
+            del self._by_holder[caller.holder]
         self.note_closed()
+
+    def _make_room(self, newcomer: Caller) -> bool:
+        """
+        Close an idle connection and take its place, where that is just.
+
+        @return: Whether the place was taken.
+        """
+        bound = self.shares.reached(newcomer.holder)
+        if bound is Bound.OF_SEAT:
+            return False
+        own = self._by_holder.get(newcomer.holder, {})
+        yielding = _longest_idle([own]) or _longest_idle(
+            channels
+            for holder, channels in self._by_holder.items()
+            if self._must_yield(holder, newcomer.holder, bound)
+        )
+        if yielding is None:
+            return False
+        channel, caller = yielding
+        self._tell(caller, "closed an idle connection")
+        self.refused["idle-made-room"] += 1
+        channel.close_when_idle()
+        # Its place is free at once; the transport closes it a moment later.
+        self.let_go(channel, caller)
+        return self.shares.take(newcomer.holder)
+
+    def _must_yield(self, holder: Seat, newcomer: Seat, bound: Bound | None) -> bool:
+        """
+        Tell whether idle connections of one make room for those of another: only where
+        that one holds more, or its network does, so that nobody gains by asking for
+        more than the others.
+        """
+        network = newcomer[0]
+        if holder[0] == network:
+            mine = self._by_holder.get(newcomer, ())
+            return len(self._by_holder[holder]) > len(mine)
+        return bound is Bound.OF_ALL and (
+            self.shares.held_on(holder[0]) > self.shares.held_on(network)
+        )
 
     def path_changed(self, network: str, address: str) -> None:
         """
@@ -219,15 +279,16 @@ class Front:
             "refused": dict(sorted(self.refused.items())),
         }
 
-    def _tell_full(self, caller: Caller) -> None:
+    def _tell(self, caller: Caller, what: str) -> None:
         """
-        Log that somebody has more connections than it may, once in a while for each.
+        Log that there are too many connections, once in a while for each caller.
         """
-        quiet = self._seldom.passes(caller.holder, self.clock.seconds())
+        quiet = self._seldom.passes((what, caller.holder), self.clock.seconds())
         if quiet is not None:
             self._log.warn(
-                "refused a connection of {address} ({mac}) on {network}: too many are "
-                "open, of it, of its network or of all ({quiet} more like it)",
+                "{what} of {address} ({mac}) on {network}: too many are open, of it, "
+                "of its network or of all ({quiet} more like it)",
+                what=what,
                 address=caller.address,
                 mac=caller.mac,
                 network=caller.network,
@@ -241,3 +302,18 @@ class Front:
         if not self.channels and self._drained is not None:
             drained, self._drained = self._drained, None
             drained()
+
+
+def _longest_idle(
+    groups: Iterable[Mapping[Connection, Caller]],
+) -> tuple[Connection, Caller] | None:
+    """
+    Find the connection that has been idle for longest.
+
+    Looking at them all costs less than keeping them in order with every request, for
+    this is asked only where there is no place left.
+
+    @return: It, and who opened it; C{None} where none is idle.
+    """
+    idle = (item for group in groups for item in group.items() if item[0].idle)
+    return min(idle, key=lambda item: item[0].deadline, default=None)

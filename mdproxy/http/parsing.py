@@ -17,10 +17,16 @@ from typing import Final
 import httptools
 from attrs import define, field, frozen
 
+from mdproxy.headers import for_instance
 from mdproxy.model import Request, ResponseHead
 
 #: As many bytes are given to the C parser at once; bounds hold to within this.
 _SLICE: Final = 4096
+
+#: What ends a head, a chunked body, and trailers.
+_END: Final = b"\r\n\r\n"
+
+_LINE_ENDS = re.compile(rb"[\r\n]*")
 
 #: Octets of a request target: visible ASCII without "#" (RFC 9112 section 3.2).
 _TARGET = re.compile(rb"/[!-\"$-~]*\Z")
@@ -91,6 +97,9 @@ class RequestReader:
     @ivar _headed: Whether its head is complete.
     @ivar _raw: How many bytes it has taken so far, give or take a slice.
     @ivar _leading: The part of an empty line that stood before it.
+    @ivar _tail: The latest three bytes of it, which may begin an L{_END}.
+    @ivar _left: How many bytes of its body are still to come, if that was told.
+    @ivar _over: Whether a request was the client's last, by its own word.
     """
 
     _bounds: RequestBounds = RequestBounds()
@@ -106,6 +115,9 @@ class RequestReader:
     _expecting: bool = field(init=False, default=False)
     _raw: int = field(init=False, default=0)
     _leading: bytes = field(init=False, default=b"")
+    _tail: bytes = field(init=False, default=b"")
+    _left: int = field(init=False, default=0)
+    _over: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         """
@@ -122,13 +134,25 @@ class RequestReader:
         @return: The requests that these bytes completed, oldest first; if the bytes
             went wrong after them, the error is the last item.
         """
-        if not self._begun:
-            data = self._skip_empty_line(data)
-        for start in range(0, len(data), _SLICE):
-            if not self._feed_slice(data[start : start + _SLICE]):
+        start, size = 0, len(data)
+        while start < size:
+            if not self._begun:
+                start = self._skip_empty_line(data, start)
+                if start == size:
+                    break
+            end = self._find_cut(data, start)
+            if not self._feed_slice(data[start:end]):
                 break
+            start = end
         done, self._done = self._done, []
         return done
+
+    @property
+    def at_boundary(self) -> bool:
+        """
+        Whether nothing of a request, nor what may stand before one, has been read.
+        """
+        return not self._begun and not self._leading
 
     @property
     def mid_request(self) -> bool:
@@ -151,21 +175,41 @@ class RequestReader:
         expecting, self._expecting = self._expecting, False
         return expecting
 
-    def _skip_empty_line(self, data: bytes) -> bytes:
+    def _skip_empty_line(self, data: bytes, start: int) -> int:
         """
         Pass over one empty line before a request (RFC 9112 section 2.2).
 
-        Between two requests that come in one piece llhttp passes over any number: that
-        is as harmless, for nothing but line ends is passed over.
-
-        @return: The rest; nothing after more than one empty line, or half a one.
+        @return: Where the request begins; the end of the data after more than one empty
+            line, half a one, or the client's last request.
         """
-        rest = data.lstrip(b"\r\n")
-        self._leading += data[: len(data) - len(rest)]
-        if self._leading in (b"", b"\r\n") or (self._leading == b"\r" and not rest):
-            return rest
-        self._done.append(BadRequest(400, "no single empty line before the request"))
-        return b""
+        end, size = _LINE_ENDS.match(data, start).end(), len(data)  # type: ignore
+        self._leading += data[start:end]
+        if self._over:
+            bad = BadRequest(400, "bytes after the last request")
+        elif self._leading in (b"", b"\r\n") or (
+            self._leading == b"\r" and end == size
+        ):
+            return end
+        else:
+            bad = BadRequest(400, "no single empty line before the request")
+        self._done.append(bad)
+        return size
+
+    def _find_cut(self, data: bytes, start: int) -> int:
+        """
+        Find up to where to give data to the parser: never past the end of a request.
+
+        Between two requests of one piece it would pass over any number of line ends,
+        and between two pieces over none.
+        """
+        limit = min(len(data), start + _SLICE)
+        if self._left:
+            return min(limit, start + self._left)
+        seam = (self._tail + data[start : start + 3]).find(_END)
+        if seam >= 0:
+            return start + seam + len(_END) - len(self._tail)
+        end = data.find(_END, start, limit)
+        return limit if end < 0 else end + len(_END)
 
     def _feed_slice(self, data: bytes) -> bool:
         """
@@ -178,11 +222,11 @@ class RequestReader:
         try:
             try:
                 self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
+            except httptools.HttpParserUpgrade:
                 # No upgrade is ever made; what follows is the next request.
                 self._parser = httptools.HttpRequestParser(self)
-                return self._feed_slice(data[upgrade.args[0] :])
             self._check_raw()
+            self._tail = (self._tail + data)[-3:] if self._begun else b""
         except BadRequest as bad:
             self._done.append(bad)
         except httptools.HttpParserError as error:
@@ -211,7 +255,7 @@ class RequestReader:
         self._headed = self._framed = self._expecting = False
         self._headers, self._body = [], []
         self._target = self._leading = b""
-        self._raw = self._body_size = 0
+        self._raw = self._body_size = self._left = 0
 
     def on_url(self, part: bytes) -> None:
         """
@@ -259,6 +303,7 @@ class RequestReader:
         """
         self._body.append(part)
         self._body_size += len(part)
+        self._left -= len(part) if self._left else 0
         if self._body_size > self._bounds.max_body:
             raise BadRequest(413, "body too large")
 
@@ -267,13 +312,15 @@ class RequestReader:
         The request is whole (the parser calls this).
         """
         self._begun = self._headed = self._expecting = False
+        keep_alive = self._parser.should_keep_alive()
+        self._over = not keep_alive
         self._done.append(
             Request(
                 self._parser.get_method(),
                 self._target,
                 tuple(self._headers),
                 b"".join(self._body) if self._framed else None,
-                self._parser.should_keep_alive(),
+                keep_alive,
                 self._parser.get_http_version() == "1.0",
             )
         )
@@ -315,6 +362,7 @@ class RequestReader:
         if lengths and int(lengths[0]) > self._bounds.max_body:
             raise BadRequest(413, "body too large")
         self._framed = bool(codings or lengths)
+        self._left = int(lengths[0]) if lengths else 0
         empty = not codings and all(not int(n) for n in lengths)
         if not empty and self._parser.should_upgrade():
             # llhttp would take the body for the other protocol's first bytes.
@@ -506,7 +554,9 @@ class ResponseReader:
         self._headed = True
         self._bodiless = self._head_request or status in (204, 304)
         self._events.append(
-            ResponseHead(status, self._phrase, tuple(self._headers), length)
+            ResponseHead(
+                status, self._phrase, for_instance(tuple(self._headers)), length
+            )
         )
         if self._bodiless:
             self._end()

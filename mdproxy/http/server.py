@@ -9,7 +9,6 @@ are those to bytes that are no request.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,7 +18,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mdproxy.http.front import Answering, Fields, Front
+from mdproxy.http.front import Answering, Front
+from mdproxy.http.known import known_request
 from mdproxy.http.parsing import BadRequest, RequestReader
 from mdproxy.model import Caller, Request
 from mdproxy.sweep import NEVER
@@ -39,6 +39,8 @@ class Channel(Protocol):
 
     @ivar deadline: When it times out, for the sweep.
     @ivar _caller: Who opened it, as far as the host saw it.
+    @ivar _reader: Reads requests; C{None} between two of them, until bytes come that
+        are not read at once.
     @ivar _waiting: Requests behind the one being answered, and perhaps an error after
         them.
     @ivar _answering: The answer in progress; C{None} when there is none.
@@ -59,6 +61,24 @@ class Channel(Protocol):
 
     transport: Any
 
+    deadline = NEVER
+    _caller: Caller | None = None
+    _reader: RequestReader | None = None
+    _answering: Answering | None = None
+    _request: Request | None = None
+    _closing = False
+    _deaf = False
+    _thrown_away = 0
+    _ended = False
+    _leaving = False
+    _taking = False
+    _reading: str | None = None
+    _head: bytes | None = None
+    _chunked = False
+    _bodiless = False
+    _paused = False
+    _blocked = False
+
     def __init__(self, front: Front, caller: Callable[[Any], Caller | None]) -> None:
         """
         Be a channel that is not connected.
@@ -68,24 +88,7 @@ class Channel(Protocol):
         """
         self._front = front
         self._find_caller = caller
-        self._reader = RequestReader(front.bounds.request)
-        self.deadline = NEVER
-        self._caller: Caller | None = None
-        self._waiting: deque[Request | BadRequest] = deque()
-        self._answering: Answering | None = None
-        self._request: Request | None = None
-        self._closing = False
-        self._deaf = False
-        self._thrown_away = 0
-        self._ended = False
-        self._leaving = False
-        self._taking = False
-        self._reading: str | None = None
-        self._head: bytes | None = None
-        self._chunked = False
-        self._bodiless = False
-        self._paused = False
-        self._blocked = False
+        self._waiting: list[Request | BadRequest] = []
 
     def connectionMade(self) -> None:
         """
@@ -127,7 +130,7 @@ class Channel(Protocol):
         if self._leaving:
             self._lose()
         elif not self._closing:
-            if self._reader.mid_request and not self._deaf:
+            if self._mid_request and not self._deaf:
                 self._waiting.append(BadRequest(400, "request cut off"))
             self._waiting.append(_NO_MORE)
             self._take_turn()
@@ -145,7 +148,23 @@ class Channel(Protocol):
         if self._deaf or self._closing or self._caller is None:
             self._throw_away(len(data))
             return
-        self._waiting.extend(self._reader.feed(data))
+        if self._reader is None:
+            bounds = self._front.bounds.request
+            if self._request is None and not self._waiting and not self._blocked:
+                request = known_request(data, bounds.max_head)
+                if request is not None:
+                    # Whoever asks to close asks nothing after it (RFC 9112, 9.6).
+                    self._deaf = not request.keep_alive
+                    self._answer(request)
+                    return
+            self._reader = RequestReader(bounds)
+        self._read(self._reader, data)
+
+    def _read(self, reader: RequestReader, data: bytes) -> None:
+        """
+        Read what is not a single request with fields that are known.
+        """
+        self._waiting += reader.feed(data)
         if self._waiting and isinstance(self._waiting[-1], BadRequest):
             self._deaf = True
         self._take_turn()
@@ -161,7 +180,7 @@ class Channel(Protocol):
         """
         if self._leaving or self._blocked or self._request is not None:
             self.abort()
-        elif self._reader.mid_request:
+        elif self._mid_request:
             self._refuse(BadRequest(408, "request not complete in time"))
         else:
             self._lose()
@@ -195,7 +214,7 @@ class Channel(Protocol):
         """
 
     def begin(
-        self, status: int, phrase: bytes, fields: Fields, length: int | None
+        self, status: int, phrase: bytes, fields: bytes, length: int | None
     ) -> None:
         """
         Provide C{Reply.begin}.
@@ -204,24 +223,27 @@ class Channel(Protocol):
         assert request is not None
         if not request.keep_alive:
             self._closing = True
-        lines = [b"HTTP/1.1 %d " % status, phrase, b"\r\n"]
-        for name, value in fields:
-            lines += (name, b": ", value, b"\r\n")
         bodiless = request.method == b"HEAD" or status in (204, 304)
         self._bodiless = bodiless
         self._chunked = length is None and not bodiless and not request.http_1_0
+        framing = connection = b""
         if length is not None and status != 204:
-            lines.append(b"Content-Length: %d\r\n" % length)
+            framing = b"Content-Length: %d\r\n" % length
         elif self._chunked:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
+            framing = b"Transfer-Encoding: chunked\r\n"
         elif not bodiless:
             self._closing = True
         if self._closing:
-            lines.append(b"Connection: close\r\n")
+            connection = b"Connection: close\r\n"
         elif request.http_1_0:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        self._head = b"".join(lines)
+            connection = b"Connection: keep-alive\r\n"
+        self._head = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (
+            status,
+            phrase,
+            fields,
+            framing,
+            connection,
+        )
 
     def write(self, data: bytes) -> None:
         """
@@ -275,7 +297,7 @@ class Channel(Protocol):
             return
         self._taking = True
         while self._may_take_turn():
-            waiting = self._waiting.popleft()
+            waiting = self._waiting.pop(0)
             if isinstance(waiting, BadRequest):
                 self._refuse(waiting)
             else:
@@ -338,18 +360,38 @@ class Channel(Protocol):
         """
         if self._blocked:
             return
-        bounds = self._front.bounds
-        if self._reader.mid_body:
-            reading, seconds = "body", bounds.body
-        elif self._reader.mid_request:
-            reading, seconds = "head", bounds.head
-        else:
+        bounds, reader = self._front.bounds, self._reader
+        if reader is None or not reader.mid_request:
             reading, seconds = "nothing", bounds.idle
+            if reader is not None and reader.at_boundary:
+                self._reader = None
+        elif reader.mid_body:
+            reading, seconds = "body", bounds.body
+        else:
+            reading, seconds = "head", bounds.head
         if reading != self._reading:
             self._reading = reading
             self.deadline = self._front.clock.seconds() + seconds
-        if self._reader.take_expectation():
+        if reader is not None and reader.take_expectation():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    @property
+    def idle(self) -> bool:
+        """
+        Provide C{Connection.idle}.
+        """
+        return (
+            self._request is None
+            and self._reading == "nothing"
+            and not (self._closing or self._waiting or self._blocked)
+        )
+
+    @property
+    def _mid_request(self) -> bool:
+        """
+        Whether a request has begun and is not complete.
+        """
+        return self._reader is not None and self._reader.mid_request
 
     def _end(self) -> None:
         """

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from mdproxy.interfaces import IInventory, ISource, SourceState
 from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
 from mdproxy.lookup.decision import Facts, Policy, decide
-from mdproxy.model import Caller, Identity, Refusal
+from mdproxy.model import Caller, Identity, Lease, Refusal
 
 #: Waiting callers are judged again so often even if no book changes, for leases run
 #: out and sources come to life without a changed fact.
@@ -22,6 +22,9 @@ _RECHECK: Final = 0.5
 
 #: After so many seconds a network's inventories may be asked again for a stranger.
 _REFRESH: Final = 1.0
+
+#: Of how many callers of a network it is remembered who they are.
+_REMEMBERED: Final = 1024
 
 
 class Neighbours(Protocol):
@@ -65,6 +68,7 @@ class InstanceLookup:
     @ivar _wall: Seconds since the epoch, by which leases end.
     @ivar _waiting: By network, what to call when facts of it have changed.
     @ivar _refreshed: By network, when its inventories were last asked.
+    @ivar _recognised: By network, who was recognised since its facts last changed.
     """
 
     _books: Books
@@ -79,23 +83,73 @@ class InstanceLookup:
     )
     _refreshed: dict[str, float] = field(factory=dict, init=False)
     _waking: dict[str, IDelayedCall] = field(factory=dict, init=False)
+    _recognised: dict[str, dict[Caller, Identity]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         """
         Hear of every changed fact.
         """
-        self._books.ports.observe(self._wake_soon)
-        self._books.leases.observe(self._wake_soon)
-        self._books.neighbours.observe(self._wake_soon)
+        self._books.ports.observe(self._note_change)
+        self._books.leases.observe(self._note_change)
+        self._books.neighbours.observe(self._note_change)
 
     def verdict(self, caller: Caller) -> Identity | Refusal:
         """
         Judge a caller by what is known at this moment.
 
+        Who was recognised is recognised again without a thought, until a fact of the
+        network changes, the lease that was seen ends, or any neighbour entry is turned.
+
         @return: Whom it is, or why nobody can say.
         """
+        if caller.identify_by == "mac":
+            self._neighbours.drain()
+            if self._books.neighbours.latest_turn >= caller.since:
+                return self._judge(caller)
+        recognised = self._recognised.get(caller.network)
+        identity = None if recognised is None else recognised.get(caller)
+        if identity is None or self._has_ended(identity.evidence.lease):
+            return self._judge(caller)
+        return identity
+
+    def _judge(self, caller: Caller) -> Identity | Refusal:
+        """
+        Judge a caller by the books, and remember whom they name.
+        """
         facts = self.facts(caller)
-        return decide(facts, self._policy, self._is_doubtful(facts))
+        verdict = decide(facts, self._policy, self._is_doubtful(facts))
+        if isinstance(verdict, Identity) and not facts.turned:
+            recognised = self._recognised.setdefault(caller.network, {})
+            if len(recognised) >= _REMEMBERED:
+                recognised.clear()
+            recognised[caller] = verdict
+        return verdict
+
+    def _has_ended(self, lease: Lease | None) -> bool:
+        """
+        Tell whether a lease that was in force is so no longer.
+        """
+        return (
+            lease is not None
+            and lease.expires is not None
+            and lease.expires <= self._wall()
+        )
+
+    def renew(
+        self,
+        inventories: Sequence[IInventory],
+        lease_sources: Sequence[tuple[str, ISource]],
+        policy: Policy,
+    ) -> None:
+        """
+        Judge by other sources and another policy from now on.
+        """
+        self._inventories = inventories
+        self._lease_sources = lease_sources
+        self._policy = policy
+        self._recognised.clear()
+        for network in self._waiting:
+            self._schedule(network, 0)
 
     def facts(self, caller: Caller) -> Facts:
         """
@@ -117,15 +171,18 @@ class InstanceLookup:
             by_address=books.ports.by_address(network, address),
         )
 
-    def still_holds(self, identity: Identity) -> bool:
+    def still_holds(self, identity: Identity, caller: Caller) -> bool:
         """
         Tell whether the answer may begin to flow to whom it was asked for.
+
+        @param identity: For whom Nova was asked.
+        @param caller: Who asked, on a connection of its own.
 
         @return: Whether the caller would be taken for the same instance now: its
             neighbour entry still points to it and its port is still current.
         """
-        now = self.verdict(identity.evidence.caller)
-        return (
+        now = self.verdict(caller)
+        return now is identity or (
             isinstance(now, Identity)
             and now.port.instance_id == identity.port.instance_id
             and now.port.project_id == identity.port.project_id
@@ -214,10 +271,12 @@ class InstanceLookup:
             if where == network
         )
 
-    def _wake_soon(self, network: str) -> None:
+    def _note_change(self, network: str) -> None:
         """
-        Wake those who wait for a network, once for all changes of this turn.
+        Judge the callers of a network anew from now on; wake those who wait for it,
+        once for all changes of this turn.
         """
+        self._recognised.pop(network, None)
         if network in self._waiting:
             self._schedule(network, 0)
 

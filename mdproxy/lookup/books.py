@@ -271,6 +271,8 @@ class NeighbourBook(_Observed):
     @ivar _entries: What is known, by network and address.
     @ivar _gone: Which of them the kernel forgot and when, the longest ago first.
     @ivar _missed: When news were last missed, so that any entry may have changed.
+    @ivar latest_turn: When any entry last changed hands, or news were missed; minus
+        infinity: never.
     """
 
     #: For how many seconds a forgotten entry's MAC is remembered: for longer than a
@@ -280,6 +282,7 @@ class NeighbourBook(_Observed):
     _entries: dict[tuple[str, str], _Entry] = field(factory=dict, init=False)
     _gone: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _missed: float | None = field(default=None, init=False)
+    latest_turn: float = field(default=float("-inf"), init=False)
     _flip_observers: list[Callable[[str, str], None]] = field(factory=list, init=False)
 
     def observe_flips(self, observer: Callable[[str, str], None]) -> None:
@@ -315,6 +318,7 @@ class NeighbourBook(_Observed):
         origin, entry.mac, entry.last = entry.last, neighbour.mac, neighbour.mac
         if origin != neighbour.mac:
             entry.flips = (*entry.flips[-1:], Flip(now, origin))
+            self.latest_turn = now
             for observer in self._flip_observers:
                 observer(*key_of(neighbour))
 
@@ -348,7 +352,7 @@ class NeighbourBook(_Observed):
 
         @param now: Seconds, monotonic.
         """
-        self._missed = now
+        self._missed = self.latest_turn = now
 
     def flips(self, network: str, address: str, since: float) -> tuple[Flip, ...]:
         """
