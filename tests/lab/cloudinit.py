@@ -16,6 +16,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,42 @@ def _run(*argv: str, cwd: Path) -> None:
 
 
 @frozen
+class Crawls:
+    """
+    Crawls that are about to begin, or have begun.
+    """
+
+    _process: subprocess.Popen[bytes]
+
+    def begin(self) -> None:
+        """
+        Let all of them begin at the same instant.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+
+    def finish(self, seconds: float = 300.0) -> list[dict[str, Any]]:
+        """
+        Wait for the last of them.
+
+        @param seconds: How long to wait.
+
+        @return: What L{tests.lab.crawl} says of each, in the order they were asked for.
+        """
+        try:
+            said, _ = self._process.communicate(timeout=seconds)
+        finally:
+            # Its children go with it.
+            self._process.kill()
+            self._process.wait()
+        if self._process.returncode != 0:
+            raise LabError("cloud-init could not be run in every VM")
+        crawled: list[dict[str, Any]] = json.loads(said)
+        return crawled
+
+
+@frozen
 class CloudInit:
     """
     An unpacked cloud-init that can run.
@@ -81,14 +118,42 @@ class CloudInit:
 
         @param source: C{OpenStack} or C{Ec2}.
 
-        @return: What L{tests.lab.crawl} prints.
+        @return: What L{tests.lab.crawl} says of it.
         """
+        crawls = self.prepare([(vm, machine)], source)
+        crawls.begin()
+        [crawled] = crawls.finish()
+        return crawled
+
+    def prepare(
+        self, booting: Iterable[tuple[Namespace, Machine]], source: str
+    ) -> Crawls:
+        """
+        Get it ready to begin in any number of VMs.
+
+        @param source: C{OpenStack} or C{Ec2}.
+        """
+        orders = [
+            {
+                "namespace": f"/run/netns/{vm.name}",
+                "source": source,
+                "uuid": machine.instance,
+            }
+            for vm, machine in booting
+        ]
         python = str(self.folder / "venv/bin/python")
-        arguments = (str(self.packages), source, machine.instance)
-        # -I: nothing of the checkout is importable; -B: nothing is written to it.
-        done = vm.run(python, "-I", "-B", _CRAWL, *arguments, timeout=180)
-        crawled: dict[str, Any] = json.loads(done.stdout)
-        return {**crawled, "log": done.stderr.decode("utf-8", "replace")}
+        process = subprocess.Popen(
+            # -I: nothing of the checkout is importable; -B: nothing is written to it.
+            [python, "-I", "-B", _CRAWL, str(self.packages)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps(orders).encode() + b"\n")
+        process.stdin.flush()
+        if process.stdout.readline() != b"ready\n":
+            raise LabError("cloud-init can't be started")
+        return Crawls(process)
 
 
 def _fill(folder: Path) -> None:

@@ -1,0 +1,120 @@
+"""
+The boot matrix: what may be wrong while VMs boot.  A pure table.
+
+Every row is run for both data sources, and every crawl of every row ends complete.
+The seconds are those for which operators' clouds are away: a Nova that restarts, an
+agent that learns a port late, a load balancer with a dead backend.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from tests.lab.faults import BLACK_HOLE, DOWN, LATE, RESETS, SAYS, STALLS, Phase
+
+#: How many requests an undisturbed boot takes (the real cloud-init 22.4.2).
+FLOOR: Final = {"OpenStack": 28, "Ec2": 26}
+SOURCES: Final = tuple(FLOOR)
+
+#: The requests of a boot after which a row strikes: among the OpenStack files (or the
+#: Ec2 source's user-data), and in the EC2 tree.
+EARLY: Final = 4
+MIDDLE: Final = 14
+
+#: A reload of the configuration: another secret and another Nova; or one with a fault.
+GOOD: Final = "good"
+BAD: Final = "bad"
+
+
+@frozen
+class Row:
+    """
+    A row of the matrix.
+
+    @ivar name: What it is called.
+    @ivar novas: What is wrong with each Nova, in the order the proxy knows them.
+    @ivar vms: How many VMs boot at the same instant.
+    @ivar learnt: After how many seconds the inventory learns their ports; 0: they are
+        known before.
+    @ivar reload: How the configuration is loaded again in the middle; empty: not.
+    @ivar lost: The most requests of one VM that may reach a Nova which does not answer
+        them well: as many as the hold takes to outlast the fault.
+    @ivar seeds: It is run once with each.
+    """
+
+    name: str
+    novas: tuple[tuple[Phase, ...], ...] = ((),)
+    vms: int = 8
+    learnt: float = 0
+    reload: str = ""
+    lost: int = 0
+    seeds: tuple[int, ...] = (1,)
+
+
+def _sole(name: str, *phases: Phase, **details: int) -> Row:
+    """
+    Describe a row with one Nova.
+    """
+    return Row(name, (phases,), **details)  # type: ignore[arg-type]
+
+
+#: Nova's own answers are asked again after 50 ms, doubling to 1 s: seven times in 3 s,
+#: and one or two more where the VM's own patience ends and it begins anew.
+_THREE_SECONDS: Final = 9
+#: Of 28 requests one in ten; nobody has seen more than nine of one VM in these seeds.
+_TENTH: Final = 10
+_SEEDS: Final = (1, 2, 3)
+#: A Nova that never answers well gets each request once.
+_ALL: Final = FLOOR["OpenStack"]
+
+ROWS: Final = (
+    Row("none"),
+    _sole("Nova down 3 s", Phase(DOWN, seconds=3)),
+    _sole("Nova down 6 s", Phase(DOWN, seconds=6)),
+    _sole("Nova restart 2 s, early", Phase(DOWN, seconds=2, after=EARLY), lost=1),
+    _sole("Nova restart 2 s, middle", Phase(DOWN, seconds=2, after=MIDDLE), lost=1),
+    _sole("503 for 3 s", Phase(SAYS, 503, seconds=3), lost=_THREE_SECONDS),
+    _sole("404 for 3 s", Phase(SAYS, 404, seconds=3), lost=_THREE_SECONDS),
+    Row("2 % reset", ((Phase(RESETS, 0.02),),), lost=_TENTH, seeds=_SEEDS),
+    Row("10 % reset", ((Phase(RESETS, 0.1),),), lost=_TENTH, seeds=_SEEDS),
+    Row("port learnt 2 s late", learnt=2),
+    Row("port learnt 5 s late", learnt=5),
+    Row("24 at once, Nova takes 50 ms", ((Phase(LATE, 0.05),),), vms=24),
+    _sole("stalls 3 s, then resets", Phase(STALLS, seconds=3), lost=4),
+    _sole("stalls 3 s in the middle", Phase(STALLS, seconds=3, after=MIDDLE), lost=4),
+    _sole("black hole 3 s", Phase(BLACK_HOLE, seconds=3)),
+    _sole("black hole 6 s", Phase(BLACK_HOLE, seconds=6)),
+    _sole("black hole 3 s, middle", Phase(BLACK_HOLE, seconds=3, after=MIDDLE), lost=4),
+    _sole("every answer 1 s late", Phase(LATE, 1)),
+    Row("two Novas, first down", ((Phase(DOWN),), ())),
+    Row("two Novas, first black-holed", ((Phase(BLACK_HOLE),), ())),
+    Row(
+        "two Novas, first says 503", ((Phase(SAYS, 503),), ()), lost=FLOOR["OpenStack"]
+    ),
+    Row("two Novas, first 2 s late", ((Phase(LATE, 2),), ())),
+    Row("two Novas, first stalls", ((Phase(STALLS),), ()), lost=FLOOR["OpenStack"]),
+    Row(
+        "two Novas, down 3 s one after the other",
+        ((Phase(DOWN, seconds=3),), (Phase(DOWN, seconds=3, at=3),)),
+        lost=1,
+    ),
+    _sole(
+        "10 % reset and Nova restart 2 s",
+        Phase(RESETS, 0.1),
+        Phase(DOWN, seconds=2, after=EARLY),
+        lost=_TENTH,
+    ),
+    Row(
+        "port learnt 2 s late, then 503 for 2 s",
+        ((Phase(SAYS, 503, seconds=4),),),
+        learnt=2,
+        lost=_THREE_SECONDS,
+    ),
+    Row(
+        "10 % reset, every answer 0.3 s late",
+        ((Phase(RESETS, 0.1), Phase(LATE, 0.3)),),
+        lost=_TENTH,
+    ),
+)

@@ -1,0 +1,239 @@
+"""
+Run rows of the boot matrix: the real cloud-init in many VMs, the proxy as C{twistd},
+and Novas to which things happen.
+
+C{python -m tests.lab.matrix_run [--vms N] [--source SOURCE] [--logs FOLDER] [ROW...]}
+prints the table; without a row it runs all.  The exit status tells whether every crawl
+ended complete.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import define, evolve, field, frozen
+
+from tests.lab.cloud import Cloud, Nova, make_machines, nova_address
+from tests.lab.cloudinit import CloudInit, build
+from tests.lab.faults import Record
+from tests.lab.guest import Guest, Pending, Talk, request
+from tests.lab.judge import HEAD, Boot, Verdict, judge, line, merge
+from tests.lab.machines import Machine
+from tests.lab.matrix import ROWS, SOURCES, Row
+from tests.lab.proxy import Proxy
+from tests.lab.world import missing
+
+#: When one more VM posts something, in seconds from the moment the others boot.
+_POSTS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.1, 2.8, 3.6)
+_PASSWORD = "/openstack/latest/password"
+#: What a proxy's log must not have.
+_ACCIDENTS = ("Traceback", "Unhandled", "Exception ignored")
+
+
+@frozen
+class Outcome:
+    """
+    A row that was run, and what is left of it.
+
+    @ivar verdict: How it ended.
+    @ivar logs: What the proxy, each VM's cloud-init, and the Novas wrote, by name.
+    """
+
+    verdict: Verdict
+    logs: dict[str, str]
+
+
+@define
+class Matrix:
+    """
+    A cloud in which rows are run, one after the other.
+
+    @ivar cloud: The cloud.  Its last VM boots nothing: it posts.
+    @ivar tool: The real cloud-init.
+    @ivar _row: How many rows were run.
+    """
+
+    cloud: Cloud
+    tool: CloudInit = field(factory=build)
+    _row: int = field(default=0, init=False)
+
+    def run(self, row: Row, source: str) -> list[Outcome]:
+        """
+        Run a row for one data source, once with each of its seeds.
+        """
+        return [self._run(row, source, seed) for seed in row.seeds]
+
+    def _run(self, row: Row, source: str, seed: int) -> Outcome:
+        """
+        Run a row once.
+        """
+        self._row += 1
+        novas = [
+            self.cloud.start_nova(number, phases, row.vms, seed)
+            for number, phases in enumerate(row.novas)
+        ]
+        proxy = self._start_proxy(row)
+        machines = self.cloud.machines[: row.vms]
+        try:
+            crawled = self._boot(row, source, proxy, novas, machines)
+        finally:
+            proxy.stop()
+            records = [nova.stop() for nova in novas]
+        boots = [
+            Boot(machine, number, crawl)
+            for number, (machine, crawl) in enumerate(
+                zip(machines, crawled, strict=True), 1
+            )
+        ]
+        verdict = judge(row, source, boots, records)
+        said = proxy.running.said()
+        accidents = [f"the proxy says {word}" for word in _ACCIDENTS if word in said]
+        verdict = evolve(verdict, faults=(*verdict.faults, *accidents))
+        logs = {boot.machine.hostname: boot.crawl["log"] for boot in boots}
+        for number, record in enumerate(records):
+            logs[f"nova-{number}"] = _tell(record, self._began(crawled))
+        return Outcome(verdict, {**logs, "mdproxy": said})
+
+    def _start_proxy(self, row: Row) -> Proxy:
+        """
+        Start a proxy that knows the row's Novas and, perhaps, the VMs.
+        """
+        hosts = ", ".join(nova_address(number) for number in range(len(row.novas)))
+        (self.cloud.directory / "mdproxy.log").unlink(missing_ok=True)
+        known = () if row.learnt else self.cloud.machines
+        options = {"DEFAULT": {"nova_metadata_host": hosts}}
+        proxy = Proxy(self.cloud, known, options)
+        proxy.start()
+        return proxy
+
+    def _boot(
+        self,
+        row: Row,
+        source: str,
+        proxy: Proxy,
+        novas: Sequence[Nova],
+        machines: Sequence[Machine],
+    ) -> list[dict[str, object]]:
+        """
+        Let the VMs boot while things happen.
+
+        @return: What L{tests.lab.crawl} says of each VM.
+        """
+        booting = [(self.cloud.vms[each.hostname], each) for each in machines]
+        crawls = self.tool.prepare(booting, source)
+        for nova in novas:
+            nova.boot()
+        crawls.begin()
+        began = time.monotonic()
+        posts = self._post()
+        if row.learnt:
+            time.sleep(began + row.learnt - time.monotonic())
+            proxy.know(self.cloud.machines)
+        crawled = crawls.finish()
+        posts.answers()
+        return crawled
+
+    def _post(self) -> Pending:
+        """
+        Have the last VM post, each time something else.
+        """
+        talks = []
+        for number, pause in enumerate(_POSTS):
+            body = f"{self._row}.{number}".encode()
+            length = f"Content-Length: {len(body)}"
+            post = request(_PASSWORD, length, method="POST", body=body)
+            talks.append(Talk(((pause, post),)))
+        poster = self.cloud.machines[-1]
+        guest = Guest(self.cloud.vms[poster.hostname])
+        return guest.begin(*talks, parallel=len(talks))
+
+    @staticmethod
+    def _began(crawled: Sequence[dict[str, object]]) -> float:
+        """
+        Look up when the first VM began to boot.
+        """
+        return min(float(str(each["began"])) for each in crawled)
+
+
+def _tell(record: Record, began: float) -> str:
+    """
+    Write down what a Nova saw, for people: seconds from the first VM's boot.
+    """
+    events = [
+        (each.at, f"{each.instance[:8]} {each.method} {each.target}: {each.fate}")
+        for each in record.asked
+    ]
+    events += [(at, "back again") for at in record.returns]
+    events += [(at, "connection") for at in record.opened]
+    return "".join(f"{at - began:8.3f} {what}\n" for at, what in sorted(events))
+
+
+def _arguments(argv: Sequence[str]) -> Namespace:
+    """
+    Read the command line.
+    """
+    parser = ArgumentParser("python -m tests.lab.matrix_run", description=__doc__)
+    parser.add_argument("--vms", type=int, help="boot at most so many VMs")
+    parser.add_argument("--source", choices=SOURCES, help="only this data source")
+    parser.add_argument(
+        "--logs", type=Path, help="keep the logs of rows that fail here"
+    )
+    names = [row.name for row in ROWS]
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
+    arguments = parser.parse_args(argv)
+    unknown = set(arguments.rows).difference(names)
+    if unknown:
+        parser.error(f"no such row: {', '.join(unknown)}")
+    return arguments
+
+
+def _keep(outcome: Outcome, folder: Path) -> None:
+    """
+    Write the logs of a row to files.
+    """
+    verdict = outcome.verdict
+    place = folder / f"{verdict.row.name} {verdict.source}".replace(" ", "-")
+    place.mkdir(parents=True, exist_ok=True)
+    for name, text in outcome.logs.items():
+        (place / f"{name}.log").write_text(text)
+
+
+def main(argv: Sequence[str]) -> int:
+    """
+    Run rows and print the table.
+
+    @return: The exit status.
+    """
+    arguments = _arguments(argv)
+    reasons = missing()
+    if reasons:
+        print(*reasons, sep="\n", file=sys.stderr)
+        return 1
+    rows = [row for row in ROWS if not arguments.rows or row.name in arguments.rows]
+    if arguments.vms:
+        rows = [evolve(row, vms=min(row.vms, arguments.vms)) for row in rows]
+    sources = [arguments.source] if arguments.source else SOURCES
+    faults = 0
+    with Cloud(make_machines(max(row.vms for row in rows) + 1)) as cloud:
+        matrix = Matrix(cloud)
+        print(HEAD, flush=True)
+        for row in rows:
+            for source in sources:
+                outcomes = matrix.run(row, source)
+                verdict = merge([outcome.verdict for outcome in outcomes])
+                print(line(verdict), flush=True)
+                for fault in verdict.faults:
+                    print(f"{row.name}, {source}: {fault}", file=sys.stderr, flush=True)
+                faults += len(verdict.faults)
+                for outcome in outcomes:
+                    if arguments.logs and outcome.verdict.faults:
+                        _keep(outcome, arguments.logs)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
