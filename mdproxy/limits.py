@@ -9,11 +9,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from enum import Enum
 
 from attrs import define, field
 
 #: What is counted by: a network and, on it, an address or MAC.
 Seat = tuple[str, str]
+
+
+class Bound(Enum):
+    """
+    What may be in the way of one place more.
+    """
+
+    OF_SEAT = "of one"
+    OF_NETWORK = "of its network"
+    OF_ALL = "of all"
 
 
 @define
@@ -54,6 +65,22 @@ class Shares:
         self.taken += 1
         return True
 
+    def reached(self, seat: Seat) -> Bound | None:
+        """
+        Tell which bound a seat's next place would break, the narrowest first.
+        """
+        if self._held.get(seat, 0) >= self._of_seat:
+            return Bound.OF_SEAT
+        if self.held_on(seat[0]) >= self._of_network:
+            return Bound.OF_NETWORK
+        return Bound.OF_ALL if self.taken >= self._of_all else None
+
+    def held_on(self, network: str) -> int:
+        """
+        Count the places that a network holds.
+        """
+        return self._by_network.get(network, 0)
+
     def give_back(self, seat: Seat) -> None:
         """
         Give back a place that was taken.
@@ -69,6 +96,19 @@ class Shares:
         else:
             self._by_network[network] = of_network - 1
         self.taken -= 1
+
+    def resize(
+        self,
+        of_seat: int,
+        of_network: float = float("inf"),
+        of_all: float = float("inf"),
+    ) -> None:
+        """
+        Change how much may be held; what is held already stays so, however much.
+        """
+        self._of_seat = of_seat
+        self._of_network = of_network
+        self._of_all = of_all
 
 
 class Rates:
