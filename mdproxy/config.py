@@ -129,6 +129,8 @@ class Bounds:
     @ivar max_connections_per_instance: The most connections of one MAC on one network,
         or of one address where no MAC is known.
     @ivar max_requests_per_instance: The most requests that Nova is asked at a time.
+    @ivar max_request_rate: The most requests of an instance in a second, on average.
+    @ivar request_burst: How many may come at once before that.
     @ivar max_pipeline: The most requests that wait behind the one being answered.
     """
 
@@ -141,6 +143,8 @@ class Bounds:
     max_connections: int
     max_connections_per_instance: int
     max_requests_per_instance: int
+    max_request_rate: int
+    request_burst: int
     max_pipeline: int
 
 

@@ -202,7 +202,8 @@ _LIMITS = (
         "max_connections",
         4096,
         "The most connections from all instances; no network gets more than half of "
-        "them.",
+        "them. Where no place is left a new one takes that of the longest idle: one of "
+        "its own instance, or else of an instance or network that has more.",
     ),
     _count(
         "max_connections_per_instance",
@@ -215,6 +216,18 @@ _LIMITS = (
         8,
         "The most requests of one instance that Nova is asked at a time; the others "
         "wait for their turn.",
+    ),
+    _count(
+        "max_request_rate",
+        50,
+        "The most requests of one instance in a second, on average; beyond it they are "
+        "answered with 429 and Retry-After. An instance is counted as above.",
+    ),
+    _count(
+        "request_burst",
+        300,
+        "How many requests of an instance that was quiet may come at once before that. "
+        "A boot takes about 60.",
     ),
     _count(
         "max_pipeline",

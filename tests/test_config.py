@@ -57,7 +57,7 @@ PLAIN = Config(
     listeners=(ListenerConfig("br0", "device", "br0", None, 80, "br0", "mac"),),
     introspection="tcp:8085:interface=127.0.0.1",
     drain_timeout=30.0,
-    bounds=Bounds(10.0, 10.0, 75.0, 30.0, 16384, 65536, 4096, 64, 8, 8),
+    bounds=Bounds(10.0, 10.0, 75.0, 30.0, 16384, 65536, 4096, 64, 8, 50, 300, 8),
     hold=HoldConfig(8.0, 4.0, 4, 64),
     notes=(),
 )
@@ -128,7 +128,8 @@ class LoadTests(ConfigCase):
             "[limits]\nhead_timeout = 8\nbody_timeout = 9\nidle_timeout = 10\n"
             "write_timeout = 11\nmax_head = 1200\nmax_body = 13\nmax_connections = 14\n"
             "max_connections_per_instance = 15\nmax_pipeline = 16\n"
-            "max_requests_per_instance = 23\n"
+            "max_requests_per_instance = 23\nmax_request_rate = 24\n"
+            "request_burst = 25\n"
             "[hold]\nopenstack = 17\nother = 18\nmax_unidentified_per_mac = 19\n"
             "max_unidentified_per_network = 20\n"
             "[introspection]\nendpoint = unix:/run/x\n[manhole]\nendpoint =\n"
@@ -165,7 +166,7 @@ class LoadTests(ConfigCase):
                 ),
                 introspection="unix:/run/x:mode=600",
                 drain_timeout=2.0,
-                bounds=Bounds(8.0, 9.0, 10.0, 11.0, 1200, 13, 14, 15, 23, 16),
+                bounds=Bounds(8.0, 9.0, 10.0, 11.0, 1200, 13, 14, 15, 23, 24, 25, 16),
                 hold=HoldConfig(17.0, 18.0, 19, 20),
                 notes=(),
             ),

@@ -90,16 +90,14 @@ class Answerer(Shape):
 class Connection(Timed, Shape):
     """
     A connection, as far as its front knows it.
-
-    @ivar idle: Whether it waits for a request, of which nothing has come, and has
-        nothing left to write; its deadline then tells for how long it has been so: who
-        began to wait earlier has the earlier one.
     """
 
     @property
     def idle(self) -> bool:
         """
-        See above.
+        Tell whether it waits for a request of which nothing has come, and has nothing
+        left to write.  Of those that do the one that began first has the earliest
+        deadline.
         """
 
     def abort(self) -> None:
