@@ -100,6 +100,7 @@ class Exchange:
     @ivar caller: Who opened the connection.
     @ivar _reply: Where the answer goes.
     @ivar _proxy: What all exchanges share.
+    @ivar since: When the request was whole, in the clock's seconds.
     @ivar until: When the hold is used up, in the clock's seconds.
     @ivar _identity: Who asks, once it is known.
     @ivar _end_wait: Ends waiting for facts; C{None} when not waiting.
@@ -108,6 +109,7 @@ class Exchange:
     @ivar _in_line: Whether it waits until its caller asks Nova less.
     @ivar _called: Whether it was called from the line and has not asked yet.
     @ivar _relaying: Whether the answer has begun to flow.
+    @ivar _status: What status the caller was told.
     @ivar _over: Whether nothing more happens.
     @ivar _coming: An answer that comes and may not be the last.
     @ivar _kept: The latest whole answer, if it may not be the last.
@@ -118,6 +120,7 @@ class Exchange:
     caller: Caller
     _reply: Reply = field(repr=False)
     _proxy: ReverseProxyResource = field(repr=False)
+    since: float
     until: float
     wire: bytes = field(default=b"", init=False, repr=False)
     _identity: Identity | None = field(default=None, init=False)
@@ -127,6 +130,7 @@ class Exchange:
     _in_line: bool = field(default=False, init=False)
     _called: bool = field(default=False, init=False)
     _relaying: bool = field(default=False, init=False)
+    _status: int = field(default=0, init=False)
     _over: bool = field(default=False, init=False)
     _coming: _Answer | None = field(default=None, init=False)
     _kept: _Answer | None = field(default=None, init=False)
@@ -181,7 +185,7 @@ class Exchange:
         """
         if not self._over:
             self._proxy.count("client-gone")
-            self._leave()
+            self._leave("client-gone")
 
     def pause(self) -> None:
         """
@@ -206,7 +210,7 @@ class Exchange:
             return
         self._proxy.count("path-lost")
         self._proxy.tell_path_lost(self.caller)
-        self._leave()
+        self._leave("path-lost")
         self._reply.abort()
 
     def head(self, head: ResponseHead) -> None:
@@ -262,7 +266,7 @@ class Exchange:
         self._coming = None
         if self._relaying:
             self._proxy.count("cut-off")
-            self._leave()
+            self._leave("cut-off")
             self._reply.abort()
         elif sent and self.request.method not in SAFE:
             self._fail(error)
@@ -419,7 +423,7 @@ class Exchange:
         Begin to answer with what Nova says.
         """
         self._relaying = True
-        self._proxy.count(f"status-{head.status}")
+        self._status = head.status
         self._reply.begin(head.status, head.phrase, head.fields, head.length)
 
     def _relay_answer(self, answer: _Answer) -> bool:
@@ -442,6 +446,7 @@ class Exchange:
         Nova's answer is relayed in full.
         """
         self._over = True
+        self._note_end("relayed")
         self._reply.finish()
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -457,14 +462,26 @@ class Exchange:
         Answer ourselves.
         """
         self._proxy.tell_failure(error, self.caller)
-        self._leave()
+        self._status = self._proxy.status_of(error)
+        self._leave(type(error).__name__)
         self._proxy.answer_failure(error, self._reply)
 
-    def _leave(self) -> None:
+    def _note_end(self, outcome: str) -> None:
+        """
+        Write down what came of it.
+        """
+        port = None if self._identity is None else self._identity.port
+        instance = None if port is None else port.instance_id
+        self._proxy.note_end(self, instance, self._status, outcome)
+
+    def _leave(self, outcome: str) -> None:
         """
         Let go of everything that could call back.
+
+        @param outcome: What came of it.
         """
         self._over = True
+        self._note_end(outcome)
         if self._sent:
             self._proxy.upstream.cancel(self)
             self._arrive()

@@ -45,6 +45,7 @@ from mdproxy.limits import Rates, Seldom, Shares
 from mdproxy.lookup import InstanceLookup
 from mdproxy.model import Caller, Identity, Port, Refusal, Request
 from mdproxy.signing import Signer
+from mdproxy.transactions import Transactions
 
 #: What an instance sees of each cause (DESIGN section 8): status, and whether it is
 #: told to come back.  The reason is for the operator alone.
@@ -100,6 +101,7 @@ class ReverseProxyResource:
     @ivar rates: How often each caller may ask.
     @ivar _hold: How long requests may wait for what passes by itself.
     @ivar counts: What happened how often.
+    @ivar transactions: What was asked lately.
     @ivar _identities: The signed fields of those who asked, by all that is in them.
     @ivar _asking: The exchanges that Nova is being asked for.
     @ivar _lines: By caller, the exchanges that wait until it has fewer.
@@ -122,6 +124,7 @@ class ReverseProxyResource:
     _bounds: RequestBounds = field(factory=RequestBounds)
     _find_caller: Callable[[Any], Caller | None] = field(default=lambda _: None)
     counts: Counter[str] = field(factory=Counter, init=False)
+    transactions: Transactions = field(factory=Transactions, init=False)
     _identities: dict[tuple[str, str, str], IdentityFields] = field(
         factory=dict, init=False
     )
@@ -143,7 +146,7 @@ class ReverseProxyResource:
         self.counts["requests"] += 1
         now = self.clock.seconds()
         until = now + self._hold.of(request.target)
-        exchange = Exchange(request, caller, reply, self, until)
+        exchange = Exchange(request, caller, reply, self, now, until)
         if self.rates.allows(caller.holder, now):
             exchange.identify()
         else:
@@ -163,6 +166,31 @@ class ReverseProxyResource:
             "pausing": len(self._awaiting),
             "waiting_for_facts": self.holds.taken,
         }
+
+    def note_end(
+        self, exchange: Exchange, instance: str | None, status: int, outcome: str
+    ) -> None:
+        """
+        Write down what came of an exchange.
+
+        @param status: What its caller was told; 0: nothing.
+        """
+        caller, request, now = exchange.caller, exchange.request, self.clock.seconds()
+        if status:
+            self.count(f"status-{status}")
+        self.transactions.note(
+            now,
+            now - exchange.since,
+            caller.network,
+            caller.address,
+            caller.mac,
+            instance,
+            request.method,
+            request.target,
+            status,
+            exchange.tries,
+            outcome,
+        )
 
     def count(self, what: str) -> None:
         """
@@ -290,12 +318,17 @@ class ReverseProxyResource:
         """
         return (port.network, port.mac, port.instance_id) in self._served
 
+    def status_of(self, error: Exception) -> int:
+        """
+        Look up the status that a cause has in the table.
+        """
+        return STATUSES[type(error)][0]
+
     def answer_failure(self, error: Exception, reply: Reply) -> None:
         """
         Write the answer that a cause has in the table.
         """
         status, phrase, come_back = STATUSES[type(error)]
-        self.count(f"status-{status}")
         fields = b"Content-Type: text/plain\r\n"
         if come_back:
             fields += b"Retry-After: 1\r\n"

@@ -115,7 +115,9 @@ class KnownTests(ProxyTestCase):
             self.assert_answer(reply, 200, BODY)
         _exchange, reply = self.ask()
         self.assert_own_answer(reply, 429)
-        self.world.know(port_of(), port_of(OTHER_MAC, "i-2", addresses=("10.0.0.6",)))
+        self.world.know(
+            port_of(), port_of(OTHER_MAC, "i-2", addresses=frozenset({"10.0.0.6"}))
+        )
         self.world.point(OTHER_MAC, "red", "10.0.0.6")
         _exchange, reply = self.ask(caller=Caller("red", "10.0.0.6", OTHER_MAC))
         self.upstream.answer(200, BODY)

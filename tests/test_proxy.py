@@ -170,6 +170,36 @@ class TellTests(ProxyTestCase):
         )
         json.dumps(self.proxy.describe())
 
+    def test_transactions(self) -> None:
+        """
+        What was asked and what came of it is written down once, when it is over.
+        """
+        self.ask(b"/openstack/latest/user_data")
+        self.assertEqual(self.proxy.transactions.describe(), [])
+        self.advance(0.5)
+        self.upstream.answer(200, BODY)
+        self.ask(method=b"POST", body=BODY)
+        self.upstream.answer(403)
+        exchange, _reply = self.ask()
+        exchange.cancel()
+        self.refuse()
+        told = [
+            (each["instance"], each["status"], each["outcome"], each["tries"])
+            for each in self.proxy.transactions.describe()
+        ]
+        self.assertEqual(
+            told,
+            [
+                (None, 404, "NoSuchInstance", 0),
+                ("i-1", 0, "client-gone", 1),
+                ("i-1", 503, "SecretRefused", 1),
+                ("i-1", 200, "relayed", 1),
+            ],
+        )
+        first = self.proxy.transactions.describe()[-1]
+        self.assertEqual(first["target"], "/openstack/latest/user_data")
+        self.assertAlmostEqual(first["seconds"], 0.5)
+
     def test_under_way(self) -> None:
         """
         It tells how many are being asked for and how many pause.

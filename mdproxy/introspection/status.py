@@ -50,28 +50,28 @@ class Status:
         return {name: describe() for name, describe in self._parts.items()}
 
 
-class StatusPage(Resource):
+class Page(Resource):
     """
-    C{/status}: the status as JSON; reading changes nothing.
+    What something says of itself, as JSON; reading changes nothing.
     """
 
     isLeaf = True
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, describe: Describe) -> None:
         """
         Remember whom to ask.
         """
         super().__init__()
-        self._status = status
+        self._describe = describe
 
     def render_GET(self, request: Request) -> bytes:
         """
-        Write the status.
+        Write what it says.
         """
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"no-store")
         request.setHeader(b"x-content-type-options", b"nosniff")
-        return json.dumps(self._status.now(), indent=2).encode() + b"\n"
+        return json.dumps(self._describe(), indent=2).encode() + b"\n"
 
 
 class IntrospectionSite(Site):
@@ -88,12 +88,17 @@ class IntrospectionSite(Site):
         """
 
 
-def introspection(status: Status, reactor: Any) -> IntrospectionSite:
+def introspection(status: Status, reactor: Any, **pages: Describe) -> IntrospectionSite:
     """
     Make the site of what operators may see.
+
+    @param status: C{/status}.
+    @param pages: What other pages say, by their names.
     """
     root = Resource()
-    root.putChild(b"status", StatusPage(status))
+    root.putChild(b"status", Page(status.now))
+    for name, describe in pages.items():
+        root.putChild(name.encode(), Page(describe))
     return IntrospectionSite(root, reactor=reactor)
 
 
