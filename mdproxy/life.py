@@ -57,13 +57,13 @@ class FrontService(Service):
     @ivar _front: The open connections.
     @ivar _upstream: What answers them.
     @ivar _clock: What time it is.
-    @ivar _patience: For how many seconds requests in flight are waited for.
+    @ivar patience: For how many seconds requests in flight are waited for.
     """
 
     _front: Front
     _upstream: Upstream
     _clock: IReactorTime
-    _patience: float
+    patience: float
     _log: Logger = field(factory=Logger, init=False)
 
     def stopService(self) -> Deferred[None]:
@@ -74,7 +74,7 @@ class FrontService(Service):
         """
         super().stopService()
         drained: Deferred[None] = Deferred()
-        limit = self._clock.callLater(self._patience, self._give_up)
+        limit = self._clock.callLater(self.patience, self._give_up)
         drained.addCallback(lambda _: self._finish(limit))
         self._front.drain(lambda: drained.callback(None))
         return drained
@@ -92,7 +92,7 @@ class FrontService(Service):
         self._log.warn(
             "{count} connections did not end in {seconds} seconds and are broken",
             count=len(self._front.channels),
-            seconds=self._patience,
+            seconds=self.patience,
         )
         self._front.abort()
 
@@ -116,12 +116,14 @@ class Signals(Service):
     @ivar _reactor: What is stopped.
     @ivar _hurry: Called when told to stop a second time.
     @ivar _renew: Called on SIGHUP.
+    @ivar _hung_up: Whether a SIGHUP has come that nobody was told of yet.
     """
 
     _reactor: Any
     _hurry: Callable[[], None]
     _renew: Callable[[], None]
     _stopping: bool = field(default=False, init=False)
+    _hung_up: bool = field(default=False, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
     def startService(self) -> None:
@@ -142,6 +144,18 @@ class Signals(Service):
             self._log.info("stopping: what is in flight is finished first")
             self._reactor.stop()
 
+    def hang_up(self) -> None:
+        """
+        Have everything read again, once for all SIGHUPs that came until now.
+        """
+        if not self._hung_up:
+            return
+        self._hung_up = False
+        if self._stopping:
+            self._log.info("SIGHUP: nothing is read again while we stop")
+        else:
+            self._renew()
+
     def _take(self) -> None:
         """
         Handle the signals from now on.
@@ -149,7 +163,7 @@ class Signals(Service):
         handlers: Iterable[tuple[signal.Signals, Callable[[], None]]] = (
             (signal.SIGTERM, self.stop),
             (signal.SIGINT, self.stop),
-            (signal.SIGHUP, self._renew),
+            (signal.SIGHUP, self.hang_up),
         )
         for number, handler in handlers:
             signal.signal(number, self._in_reactor(handler))
@@ -159,7 +173,8 @@ class Signals(Service):
         Have a handler called by the reactor, not between two bytecodes.
         """
 
-        def handle(_number: int, _frame: Any) -> None:
+        def handle(number: int, _frame: Any) -> None:
+            self._hung_up = self._hung_up or number == signal.SIGHUP
             self._reactor.callFromThread(handler)
 
         return handle

@@ -22,9 +22,9 @@ from mdproxy.inventory.page import Page
 from mdproxy.inventory.static import StaticInventory
 from mdproxy.lookup import Books, InstanceLookup
 from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
-from mdproxy.lookup.decision import Policy
 from mdproxy.lookup.neighbours import NeighbourSource
 from mdproxy.lookup.watchers import LeaseWatcher
+from mdproxy.measures import policy_of
 from mdproxy.reload import Change
 
 #: An inventory's name, and where it reads.
@@ -239,13 +239,6 @@ def make_sources(config: Config, reactor: Any) -> Sources:
     sources = Sources(books, neighbours, networks, reactor)
     sources.choose(config)
     return sources
-
-
-def policy_of(config: Config) -> Policy:
-    """
-    Tell what the operator decided about doubtful evidence.
-    """
-    return Policy(config.allow_unverified_address, config.lease_conflict == "refuse")
 
 
 def _check(choice: _Choice, former: _Choice) -> None:
