@@ -190,7 +190,7 @@ class TellTests(ProxyTestCase):
         self.assertEqual(
             told,
             [
-                (None, 404, "NoSuchInstance", 0),
+                (None, 503, "InstanceInDoubt", 0),
                 ("i-1", 0, "client-gone", 1),
                 ("i-1", 503, "SecretRefused", 1),
                 ("i-1", 200, "relayed", 1),
