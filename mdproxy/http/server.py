@@ -94,7 +94,6 @@ class Channel(Protocol):
         """
         Find out who it is, and whether there is room for one more.
         """
-        self.transport.setTcpNoDelay(True)
         caller = self._find_caller(self.transport)
         if caller is None:
             self._front.refused["no-caller"] += 1
