@@ -86,7 +86,7 @@ class Sources:
     """
     Everything that keeps a book current.
 
-    @ivar service: They are its children.
+    @ivar service: Starts and stops them.
     @ivar books: What they enter facts into.
     @ivar neighbours: The kernel's neighbour table.
     @ivar _networks: The networks by the device of their listener.
@@ -178,8 +178,11 @@ class Sources:
         """
         Start what is not among the former; at the start of the service, with it.
         """
-        for service in choice.besides(former):
-            service.setServiceParent(self.service)
+        for source in choice.besides(former):
+            # In a service of its own, for two in one can't have the same name.
+            alone = MultiService()
+            source.setServiceParent(alone)
+            alone.setServiceParent(self.service)
 
     def _choice_of(self, config: Config) -> _Choice:
         """
@@ -262,6 +265,6 @@ def _disown(choice: _Choice, others: _Choice) -> None:
     """
     for source in choice.besides(others):
         if source.parent is not None:
-            source.disownServiceParent()
+            source.parent.disownServiceParent()
         if isinstance(source, LeaseWatcher):
             source.withdraw()

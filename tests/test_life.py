@@ -289,6 +289,7 @@ class SignalsTests(SecrecyTestCase):
         """
         super().setUp()
         self.told: list[str] = []
+        self.renewing: Callable[[], None] = lambda: None
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             before = signal.getsignal(number)
             self.addCleanup(signal.signal, number, before)
@@ -297,8 +298,15 @@ class SignalsTests(SecrecyTestCase):
         self.service = Signals(
             self.reactor,
             lambda: self.told.append("hurry"),
-            lambda: self.told.append("renew"),
+            self.renew,
         )
+
+    def renew(self) -> None:
+        """
+        Be told to renew.
+        """
+        self.told.append("renew")
+        self.renewing()
 
     def catch(self, number: signal.Signals) -> None:
         """
@@ -361,5 +369,36 @@ class SignalsTests(SecrecyTestCase):
         self.start()
         for _ in range(3):
             self.catch(signal.SIGHUP)
+            self.assertNotEqual(self.reactor.turn, [])
             self.reactor.go_on()
         self.assertEqual((self.reactor.stops, self.told), (0, ["renew"] * 3))
+
+    def test_many_hangups(self) -> None:
+        """
+        Many SIGHUPs before the reactor's turn renew once; one that comes while that is
+        done renews once more, for it may tell of something newer.
+        """
+        self.start()
+        for _ in range(3):
+            self.catch(signal.SIGHUP)
+        self.renewing = lambda: self.catch(signal.SIGHUP)
+        self.reactor.go_on()
+        self.assertEqual(self.told, ["renew"])
+        self.renewing = lambda: None
+        self.reactor.go_on()
+        self.assertEqual(self.told, ["renew"] * 2)
+        self.reactor.go_on()
+        self.assertEqual(self.told, ["renew"] * 2)
+
+    def test_hangup_at_the_end(self) -> None:
+        """
+        Nothing is renewed any more when it stops.
+        """
+        self.start()
+        self.catch(signal.SIGTERM)
+        self.catch(signal.SIGHUP)
+        self.reactor.go_on()
+        self.assertEqual((self.reactor.stops, self.told), (1, []))
+        self.assertEqual(
+            self.logged()[-1], ("info", "SIGHUP: nothing is read again while we stop")
+        )

@@ -21,7 +21,7 @@ _ELSEWHERE = {
     *("inventories", "static_path", "libvirt_path", "lease_sources"),
     *("upstream", "notes"),
 }
-_OTHER = {
+_OTHER: dict[str, Any] = {
     "secret": b"other",
     "lease_conflict": "refuse",
     "allow_unverified_address": True,
