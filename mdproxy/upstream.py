@@ -3,16 +3,17 @@
 The pool of connections to Nova.
 
 What happens next is decided in one synchronous method, L{Upstream._assign}; all else
-only reports to it.  Endpoints are a list for failover: the first that is not down is
-used.  An endpoint that refuses is left alone for a moment that doubles to a second, and
-then asked by one connection only, so that a Nova that comes back meets no storm.
+only reports to it.  Endpoints are a list for failover: the first that may be asked is
+used (L{mdproxy.endpoints}).  What can't be sent at once waits, everybody in turn
+(L{mdproxy.turns}), until its exchange's C{until}.
+
+The common case does not come there: nothing waits, the first endpoint is trusted, and
+it has a free connection.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from random import Random
 from typing import Any, Final
 
@@ -24,49 +25,29 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mdproxy.endpoints import Endpoint, Reach
 from mdproxy.http.client import (
     NovaConnection,
     Patience,
     UpstreamError,
-    UpstreamTimedOut,
+    UpstreamTlsFailed,
     UpstreamUnavailable,
 )
 from mdproxy.interfaces import IExchange, IUpstream
-from mdproxy.sweep import NEVER, Sweep
-from mdproxy.tls import ClientTls
+from mdproxy.sweep import PERIOD, Sweep
+from mdproxy.turns import Turns
 
-_FIRST_REST: Final = 0.1
-_LONGEST_REST: Final = 1.0
+__all__ = ["SAFE", "Connector", "Endpoint", "Extent", "Upstream"]
 
 #: Methods that may be sent on a connection that Nova may be closing at this moment,
 #: because sending them again does no harm (RFC 9110 section 9.2.2).
 SAFE: Final = frozenset({b"GET", b"HEAD"})
 
+#: So many free connections are kept for what comes next.
+_READY: Final = 2
 
-@frozen
-class Endpoint:
-    """
-    A Nova metadata API.
-
-    @ivar host: Its name or IP address.
-    @ivar port: Its port.
-    @ivar tls: How to open TLS to it; C{None}: plain HTTP.
-    """
-
-    host: str
-    port: int
-    tls: ClientTls | None = None
-
-    @property
-    def host_field(self) -> bytes:
-        """
-        The value of the Host field (RFC 9110 section 7.2).
-        """
-        host = self.host.encode("ascii" if self.host.isascii() else "idna")
-        if b":" in host:
-            host = b"[%b]" % host
-        standard = 80 if self.tls is None else 443
-        return host if self.port == standard else b"%b:%d" % (host, self.port)
+#: Answers that say that Nova is away, whoever asks; a 500 may be one instance's own.
+_AWAY: Final = frozenset({502, 503, 504})
 
 
 @frozen
@@ -76,48 +57,18 @@ class Extent:
 
     @ivar connections: At most so many connections, over all endpoints.
     @ivar queue: At most so many requests wait for one.
+    @ivar age: After about so many seconds a connection is closed, so that the pool
+        follows name servers and load balancers.
     """
 
     connections: int = 64
     queue: int = 1024
+    age: float = 300.0
 
 
 #: Opens a connection: endpoint, factory, seconds.  The Deferred matters only when it
 #: fails, for a connection reports itself.
 Connector = Callable[[Endpoint, "Factory[NovaConnection]", float], "Deferred[Any]"]
-
-
-@define(eq=False)
-class _Reach:
-    """
-    What is known of reaching one endpoint.
-
-    @ivar endpoint: Which.
-    @ivar idle: Free connections, the latest used last.
-    @ivar busy: Connections with a request in flight.
-    @ivar connecting: Connections that are not ready.
-    @ivar failures: Failed connects since the last success.
-    @ivar rests_until: Not to be asked before, in the clock's seconds.
-    @ivar problem: Why the last connect failed.
-    @ivar retired: Whether it is configured no more: what is in flight is its last.
-    """
-
-    endpoint: Endpoint
-    idle: list[NovaConnection] = field(factory=list)
-    busy: set[NovaConnection] = field(factory=set)
-    connecting: set[NovaConnection] = field(factory=set)
-    failures: int = 0
-    rests_until: float = 0.0
-    problem: UpstreamError | None = None
-    retired: bool = False
-
-    def may_connect(self, now: float) -> bool:
-        """
-        Tell whether to open a connection: one at a time while it is in doubt.
-        """
-        if self.failures:
-            return now >= self.rests_until and not self.connecting
-        return True
 
 
 @implementer(IUpstream)
@@ -126,30 +77,44 @@ class Upstream:
     """
     The pool.
 
-    @ivar _endpoints: In order of preference.
+    @ivar _first: The endpoints at first, in order of preference.
     @ivar _connector: How connections are opened.
     @ivar _clock: What time it is.
-    @ivar _sweep: Where deadlines are kept.
-    @ivar _random: Makes rests uneven.
-    @ivar _queue: Requests that wait for a connection, and since when.
+    @ivar _sweep: Where deadlines are kept; the pool looks around at each of its ticks.
+    @ivar _random: Makes rests and ages uneven.
+    @ivar _reaches: The endpoints, and what is known of them.
+    @ivar _easy: The endpoint that a request is sent to without any thought; C{None}
+        where some is needed.
+    @ivar _turns: Requests that wait for a connection.
+    @ivar _flights: By exchange, the connection that it is in flight on.
+    @ivar _where: By connection, the endpoint that it leads to.
+    @ivar _expiry: By connection that is ready, when it is too old.
+    @ivar _leaving: Connections in use that are closed as soon as they are free.
+    @ivar _ready: How many free connections are kept.
+    @ivar _sent_before: How many requests had been sent at the tick before.
     """
 
-    _endpoints: Sequence[Endpoint]
+    _first: Sequence[Endpoint]
     _connector: Connector
     _clock: IReactorTime
     _sweep: Sweep
     _random: Random
     _patience: Patience
     _extent: Extent
-    deadline: float = field(default=NEVER, init=False)
-    _reaches: list[_Reach] = field(init=False)
-    _queue: deque[tuple[IExchange, float]] = field(factory=deque, init=False)
+    deadline: float = field(default=0.0, init=False)
+    _reaches: list[Reach] = field(init=False)
+    _easy: Reach | None = field(default=None, init=False)
+    _turns: Turns = field(factory=Turns, init=False)
     _flights: dict[IExchange, NovaConnection] = field(factory=dict, init=False)
-    _where: dict[NovaConnection, _Reach] = field(factory=dict, init=False)
+    _where: dict[NovaConnection, Reach] = field(factory=dict, init=False)
+    _expiry: dict[NovaConnection, float] = field(factory=dict, init=False)
+    _leaving: set[NovaConnection] = field(factory=set, init=False)
     _observers: list[Callable[[], None]] = field(factory=list, init=False)
+    _ready: int = field(default=0, init=False)
     _deciding: bool = field(default=False, init=False)
     _again: bool = field(default=False, init=False)
     _sent: int = field(default=0, init=False)
+    _sent_before: int = field(default=0, init=False)
     _opened: int = field(default=0, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
@@ -157,26 +122,43 @@ class Upstream:
         """
         Know the endpoints.
         """
-        self._reaches = [_Reach(endpoint) for endpoint in self._endpoints]
+        self._reaches = [Reach(endpoint) for endpoint in self._first]
         self._sweep.add(self)
+        self._assign()
 
     def observe_recovery(self, observer: Callable[[], None]) -> None:
         """
-        Have an observer called when an endpoint that was down takes connections.
+        Have an observer called when an endpoint that was found bad is good again.
         """
         self._observers.append(observer)
+
+    def keep_ready(self) -> None:
+        """
+        Keep a few free connections from now on, also where nobody asks yet.
+        """
+        self._ready = _READY
 
     def send(self, exchange: IExchange) -> None:
         """
         Provide L{IUpstream.send}.
         """
-        if len(self._queue) >= self._extent.queue:
+        reach = self._easy
+        if (
+            reach is not None
+            and reach.idle
+            and exchange.tries == 1
+            and exchange.request.method in SAFE
+        ):
+            connection = reach.idle.pop()
+            reach.busy += 1
+            self._flights[exchange] = connection
+            self._sent += 1
+            connection.start(exchange)
+        elif len(self._turns) >= self._extent.queue:
             exchange.failed(UpstreamUnavailable("too many requests wait"), False)
-            return
-        self._queue.append((exchange, self._clock.seconds()))
-        if self.deadline == NEVER:
-            self.deadline = self._clock.seconds() + self._patience.first_byte
-        self._assign()
+        else:
+            self._turns.add(exchange, self._clock.seconds())
+            self._assign()
 
     def cancel(self, exchange: IExchange) -> None:
         """
@@ -186,9 +168,7 @@ class Upstream:
         if connection is not None:
             connection.drop()
         else:
-            self._queue = deque(
-                waiting for waiting in self._queue if waiting[0] is not exchange
-            )
+            self._turns.discard(exchange)
 
     def pause(self, exchange: IExchange) -> None:
         """
@@ -203,6 +183,13 @@ class Upstream:
         """
         if exchange in self._flights:
             self._flights[exchange].resume()
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """
+        The endpoints, in order of preference.
+        """
+        return [reach.endpoint for reach in self._reaches]
 
     def renew(
         self, endpoints: Sequence[Endpoint], patience: Patience, extent: Extent
@@ -220,28 +207,24 @@ class Upstream:
         """
         self._patience, self._extent = patience, extent
         former = {reach.endpoint: reach for reach in self._reaches}
-        self._reaches = [former.pop(e) if e in former else _Reach(e) for e in endpoints]
+        self._reaches = [
+            former.pop(e) if e in former else Reach(e, cold=True) for e in endpoints
+        ]
         for reach in former.values():
             reach.retired = True
             for connection in [*reach.idle, *reach.connecting]:
                 self._drop(connection)
-        for reach in self._reaches:
-            for connection in list(reach.idle):
-                if len(self._where) > extent.connections:
-                    self._drop(connection)
+        for connection in list(self._where):
+            if len(self._where) - len(self._leaving) <= extent.connections:
+                break
+            self._send_off(connection)
         self._assign()
-
-    def _drop(self, connection: NovaConnection) -> None:
-        """
-        Close a connection that nobody needs; what was being opened did not fail.
-        """
-        self._where[connection].connecting.discard(connection)
-        connection.drop()
 
     def close(self) -> None:
         """
         Drop every connection; nothing may be in flight that anybody waits for.
         """
+        self._flights.clear()
         for connection in list(self._where):
             self._drop(connection)
         self._sweep.discard(self)
@@ -256,15 +239,16 @@ class Upstream:
                     "host": reach.endpoint.host,
                     "port": reach.endpoint.port,
                     "tls": reach.endpoint.tls is not None,
-                    "up": reach.failures == 0,
+                    "up": reach.sound,
+                    "health": reach.health,
                     "problem": None if reach.problem is None else str(reach.problem),
                     "idle": len(reach.idle),
-                    "busy": len(reach.busy),
+                    "busy": reach.busy,
                     "connecting": len(reach.connecting),
                 }
                 for reach in self._reaches
             ],
-            "waiting": len(self._queue),
+            "waiting": len(self._turns),
             "requests": self._sent,
             "connections": self._opened,
         }
@@ -273,32 +257,35 @@ class Upstream:
         """
         Provide C{Owner.ready}.
         """
+        now = self._clock.seconds()
         reach = self._where[connection]
-        reach.connecting.discard(connection)
+        del reach.connecting[connection]
         reach.idle.append(connection)
-        recovered, reach.failures, reach.problem = reach.failures, 0, None
-        if recovered:
-            self._log.info(
-                "Nova at {host}:{port} takes connections again",
-                host=reach.endpoint.host,
-                port=reach.endpoint.port,
-            )
+        reach.tardy = False
+        reach.begin_trial(now)
+        self._expiry[connection] = now + self._extent.age * self._random.uniform(
+            0.8, 1.2
+        )
         self._assign()
-        if recovered:
-            for observer in self._observers:
-                observer()
 
     def released(self, connection: NovaConnection, exchange: IExchange) -> None:
         """
         Provide C{Owner.released}.
         """
         reach = self._where[connection]
-        self._flights.pop(exchange, None)
-        reach.busy.discard(connection)
-        if reach.retired or len(self._where) > self._extent.connections:
-            connection.drop()
+        del self._flights[exchange]
+        reach.busy -= 1
+        if (
+            reach is self._easy
+            and connection.status < 500
+            and not (self._leaving and connection in self._leaving)
+        ):
+            reach.idle.append(connection)
             return
         reach.idle.append(connection)
+        if reach.retired or connection in self._leaving:
+            self._drop(connection)
+        self._judge(reach, exchange, connection.status)
         self._assign()
 
     def lost(
@@ -310,41 +297,104 @@ class Upstream:
         """
         Provide C{Owner.lost}.
         """
-        reach = self._where.pop(connection)
-        self._sweep.discard(connection)
-        if exchange is not None:
-            self._flights.pop(exchange, None)
-        if connection in reach.connecting:
-            reach.connecting.discard(connection)
-            self._rest(reach, error)
-        elif connection in reach.idle:
-            reach.idle.remove(connection)
-            if self._queue and not connection.served:
-                # Opened for somebody and lost before it carried anything (TLS 1.3
-                # refuses a client's certificate after the handshake): not reached.
-                self._rest(reach, error)
-        reach.busy.discard(connection)
+        reach = self._where.get(connection)
+        if reach is None:
+            # We dropped it.
+            return
+        begun = reach.connecting.get(connection)
+        was_idle = connection in reach.idle
+        self._forget(connection)
+        if begun is not None:
+            if not reach.failed_since(begun):
+                self._rest(reach, error, unreachable=True)
+        elif was_idle:
+            self._lose_idle(reach, connection, error)
+        elif exchange is not None and self._flights.pop(exchange, None) is not None:
+            # Else it was cancelled, which is nobody's fault.
+            self._lose_busy(reach, connection, exchange, error)
         self._assign()
 
     def timed_out(self) -> None:
         """
-        Give up requests that nobody took for as long as an answer may take.
+        Look around, at each tick of the sweep.
         """
         now = self._clock.seconds()
-        while self._queue and self._queue[0][1] + self._patience.first_byte <= now:
-            exchange, _since = self._queue.popleft()
-            exchange.failed(UpstreamTimedOut("no free connection in time"), False)
-        if self._queue:
-            self.deadline = self._queue[0][1] + self._patience.first_byte
+        self.deadline = now
+        self._expire(now)
+        self._retire_old(now)
+        for reach in self._reaches:
+            reach.tardy = any(
+                now - since >= PERIOD for since in reach.connecting.values()
+            )
+            reach.widen(now, self._extent.connections)
+            if reach.is_meant(now):
+                self._praise(reach)
+        self._assign()
+        self._prepare(now)
+        self._sent_before = self._sent
+
+    def _expire(self, now: float) -> None:
+        """
+        Give up what waited in vain for as long as it may.
+        """
+        late = [
+            exchange
+            for exchange, since in self._turns.waiting()
+            if now >= exchange.until
+            and (exchange.until > since or now >= since + self._patience.first_byte)
+        ]
+        self._give_up(late)
+
+    def _give_up(self, exchanges: Sequence[IExchange]) -> None:
+        """
+        Tell some that wait that they do so in vain.
+
+        One may cancel others when it is told.
+        """
+        problems = [reach.problem for reach in self._reaches if reach.problem]
+        error = (
+            UpstreamUnavailable("no free connection in time")
+            if any(reach.sound for reach in self._reaches) or not problems
+            else problems[0]
+        )
+        for exchange in exchanges:
+            if self._turns.discard(exchange):
+                exchange.failed(error, False)
+
+    def _retire_old(self, now: float) -> None:
+        """
+        Close connections that are too old, now or when they are free.
+        """
+        for connection, expiry in list(self._expiry.items()):
+            if expiry <= now:
+                self._send_off(connection)
+
+    def _prepare(self, now: float) -> None:
+        """
+        Ask who has rested for a connection, and open some for later.
+        """
+        if not self._ready:
+            return
+        for reach in self._reaches:
+            if not reach.up and reach.may_connect(now) and self._make_place():
+                self._open(reach, now)
+        first = next((reach for reach in self._reaches if reach.sound), None)
+        if first is not None and (first.cold or self._sent > self._sent_before):
+            first.cold = False
+            for _ in range(first.lacks(self._ready, now)):
+                if first.may_connect(now) and self._has_place():
+                    self._open(first, now)
 
     def _assign(self) -> None:
         """
         Decide what happens next: reuse, open, wait or give up.
 
-        In order: give waiting requests to free connections; open a connection for each
-        that still waits, as far as the pool may grow and an endpoint may be asked;
-        where no endpoint may be asked and none is being asked, give all of them up.
+        In order: give waiting requests to free connections, or open connections for
+        them, as far as the pool may grow and an endpoint may be asked; where no
+        endpoint may be asked and none is being asked, give those up that would not
+        wait for that to change.
         """
+        self._easy = None
         if self._deciding:
             # Something called back while we decide: decide again afterwards.
             self._again = True
@@ -353,116 +403,127 @@ class Upstream:
         try:
             while True:
                 self._again = False
-                self._serve()
-                self._grow()
-                self._surrender()
+                now = self._clock.seconds()
+                while len(self._turns) and self._step(now):
+                    pass
+                self._surrender(now)
                 if not self._again:
                     break
         finally:
             self._deciding = False
+        first = next((reach for reach in self._reaches if reach.up), None)
+        if first is not None and first.trusted and not len(self._turns):
+            self._easy = first
 
-    def _serve(self) -> None:
+    def _step(self, now: float) -> bool:
         """
-        Give waiting requests to free connections, in the order they came.
+        Do the next thing for what waits, everybody in turn.
 
-        One that needs a fresh connection, or another endpoint than before, is passed
-        over; for a fresh connection a place is kept, which the others could take for
-        ever.
+        What needs a fresh connection, or another endpoint than before, is passed over
+        where a connection is being opened for it; for one that is not, a place is
+        made, which the others could take for ever.
+
+        @return: Whether there was anything to do.
         """
-        passed: deque[tuple[IExchange, float]] = deque()
-        connecting = sum(len(reach.connecting) for reach in self._reaches)
-        while self._queue:
-            exchange, since = self._queue.popleft()
-            connection = self._free(exchange)
-            if connection is None:
-                passed.append((exchange, since))
-                if exchange.tries > 1:
-                    continue
-                if exchange.request.method in SAFE:
-                    break
-                if len(passed) > connecting:
-                    self._make_room()
+        for reach in self._reaches:
+            if not reach.up and reach.idle and now >= reach.rests_until:
+                reach.begin_trial(now)
+        if not self._can_do_anything(now):
+            return False
+        coming = sum(len(r.connecting) for r in self._reaches if not r.tardy)
+        for exchange in self._turns:
+            choices = self._choices(exchange)
+            if self._start(exchange, choices):
+                return True
+            if coming:
+                coming -= 1
                 continue
-            reach = self._where[connection]
-            reach.idle.remove(connection)
-            reach.busy.add(connection)
-            self._flights[exchange] = connection
-            self._sent += 1
-            connection.start(exchange)
-        self._queue.extendleft(reversed(passed))
+            reach = next((r for r in choices if r.may_connect(now)), None)
+            if reach is not None and self._make_place():
+                self._open(reach, now)
+                return True
+        return False
 
-    def _choices(self, exchange: IExchange) -> list[_Reach]:
+    def _can_do_anything(self, now: float) -> bool:
+        """
+        Tell whether any request could be sent, or any connection be opened.
+        """
+        place = self._has_place()
+        return any(
+            (reach.idle and (reach.has_room() or not place))
+            or (place and reach.may_connect(now))
+            for reach in self._reaches
+        )
+
+    def _choices(self, exchange: IExchange) -> Sequence[Reach]:
         """
         List the endpoints that a request may go to, the best first.
 
         A request that is asked again goes to the next endpoint that is not in doubt:
         one that answers badly, or breaks off, would do so again.  It goes to no other,
-        so that it is not the former one's free connection that it gets.
+        so that it is not the former one's free connection that it gets.  What can't be
+        repeated is not sent to one that is being tried, unless all are.
         """
+        sound = [reach for reach in self._reaches if reach.sound]
+        if not sound:
+            return self._reaches
         if exchange.tries > 1:
-            sound = [reach for reach in self._reaches if not reach.failures]
-            if len(sound) > 1:
-                return [sound[(exchange.tries - 1) % len(sound)]]
-        return self._reaches
+            return [sound[(exchange.tries - 1) % len(sound)]]
+        if exchange.request.method not in SAFE:
+            return sound
+        return [reach for reach in self._reaches if reach.up]
 
-    def _free(self, exchange: IExchange) -> NovaConnection | None:
+    def _start(self, exchange: IExchange, choices: Sequence[Reach]) -> bool:
         """
-        Find a free connection, the latest used first.
+        Send a request on a free connection, if there is one for it.
 
         What can't be repeated takes only a connection that was never used: Nova may be
         closing a used one just now, and a request lost in that moment could not be sent
         again.
         """
-        safe = exchange.request.method in SAFE
-        for reach in self._choices(exchange):
-            for connection in reversed(reach.idle):
-                if safe or not connection.served:
-                    return connection
-        return None
+        fresh = exchange.request.method not in SAFE
+        for reach in choices:
+            connection = reach.take(fresh) if reach.has_room() else None
+            if connection is not None:
+                self._turns.take(exchange)
+                reach.busy += 1
+                self._flights[exchange] = connection
+                self._sent += 1
+                connection.start(exchange)
+                return True
+        return False
 
-    def _grow(self) -> None:
+    def _has_place(self) -> bool:
         """
-        Open connections for what still waits.
+        Tell whether there may be one more connection.
         """
-        now = self._clock.seconds()
-        connecting = sum(len(reach.connecting) for reach in self._reaches)
-        most = connecting + self._extent.connections
-        for exchange, _since in list(islice(self._queue, connecting, most)):
-            choices = self._choices(exchange)
-            reach = next((r for r in choices if r.may_connect(now)), None)
-            if reach is None or not self._make_room():
-                return
-            self._open(reach)
+        return len(self._where) < self._extent.connections
 
-    def _make_room(self) -> bool:
+    def _make_place(self) -> bool:
         """
         See that one more connection may be opened, for a used one that waits in vain.
         """
-        if len(self._where) < self._extent.connections:
+        if self._has_place():
             return True
         for reach in self._reaches:
             for connection in reach.idle:
                 if connection.served:
-                    connection.drop()
-                    return True
+                    self._drop(connection)
+                    return self._has_place()
         return False
 
-    def _surrender(self) -> None:
+    def _surrender(self, now: float) -> None:
         """
-        Give up what waits for endpoints that are all down.
+        Give up what would not wait for endpoints that all rest.
         """
-        now = self._clock.seconds()
-        if any(r.connecting or r.may_connect(now) for r in self._reaches):
+        if not len(self._turns) or any(
+            reach.up or reach.connecting or now >= reach.rests_until
+            for reach in self._reaches
+        ):
             return
-        problem = self._reaches[0].problem or UpstreamUnavailable("no endpoint")
-        # One by one, for one may cancel another; those that it sends have their turn
-        # afterwards.
-        for _ in range(len(self._queue)):
-            if self._queue:
-                exchange, _since = self._queue.popleft()
-                exchange.failed(problem, False)
+        self._give_up([e for e, since in self._turns.waiting() if e.until <= since])
 
-    def _open(self, reach: _Reach) -> None:
+    def _open(self, reach: Reach, now: float) -> None:
         """
         Open a connection.
         """
@@ -472,7 +533,7 @@ class Upstream:
         )
         self._opened += 1
         self._where[connection] = reach
-        reach.connecting.add(connection)
+        reach.connecting[connection] = now
         self._sweep.add(connection)
         factory: Factory[NovaConnection] = Factory.forProtocol(lambda: connection)
         factory.noisy = False
@@ -487,22 +548,129 @@ class Upstream:
             problem = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
             self.lost(connection, None, UpstreamUnavailable(problem))
 
-    def _rest(self, reach: _Reach, error: UpstreamError) -> None:
+    def _forget(self, connection: NovaConnection) -> None:
+        """
+        Know a connection no more.
+        """
+        reach = self._where.pop(connection)
+        self._sweep.discard(connection)
+        self._leaving.discard(connection)
+        self._expiry.pop(connection, None)
+        if connection in reach.connecting:
+            del reach.connecting[connection]
+        elif connection in reach.idle:
+            reach.idle.remove(connection)
+        else:
+            reach.busy -= 1
+
+    def _drop(self, connection: NovaConnection) -> None:
+        """
+        Close a connection that nobody needs, which says nothing of its endpoint.
+        """
+        self._forget(connection)
+        connection.drop()
+
+    def _send_off(self, connection: NovaConnection) -> None:
+        """
+        Close a connection as soon as it is free.
+        """
+        if connection in self._where[connection].idle:
+            self._drop(connection)
+        else:
+            self._expiry.pop(connection, None)
+            self._leaving.add(connection)
+
+    def _lose_idle(
+        self, reach: Reach, connection: NovaConnection, error: UpstreamError
+    ) -> None:
+        """
+        Find out what it means that a free connection was lost.
+        """
+        if connection.served:
+            return
+        if isinstance(error, UpstreamTlsFailed) or (
+            not reach.sound or len(self._turns) > 0
+        ):
+            # It takes connections and does not mean it.
+            self._rest(reach, error, unreachable=True)
+        else:
+            reach.close_unused(self._clock.seconds())
+
+    def _lose_busy(
+        self,
+        reach: Reach,
+        connection: NovaConnection,
+        exchange: IExchange,
+        error: UpstreamError,
+    ) -> None:
+        """
+        Find out what it means that a connection in use was lost.
+        """
+        if isinstance(error, UpstreamTlsFailed) and not connection.served:
+            self._rest(reach, error, unreachable=True)
+        elif not isinstance(error, UpstreamUnavailable):
+            self._blame(reach, error)
+        elif connection.status:
+            # It answered in full, and does not keep connections.
+            self._judge(reach, exchange, connection.status)
+        elif not connection.served:
+            self._blame(reach, error)
+        # Else Nova closed a kept connection just then, as it may.
+
+    def _judge(self, reach: Reach, exchange: IExchange, status: int) -> None:
+        """
+        Find out what an answer says of its endpoint.
+        """
+        if status in _AWAY:
+            self._blame(reach, UpstreamUnavailable(f"it answers {status}"))
+        elif status == 500:
+            self._blame(reach, UpstreamUnavailable("it answers 500"), exchange.holder)
+        else:
+            self._praise(reach)
+
+    def _blame(
+        self,
+        reach: Reach,
+        error: UpstreamError,
+        accuser: tuple[str, str] | None = None,
+    ) -> None:
+        """
+        Note a bad answer.
+
+        @param accuser: Whose request met it, where that may be the reason.
+        """
+        if reach.answer_badly(accuser):
+            self._rest(reach, error, unreachable=False)
+
+    def _praise(self, reach: Reach) -> None:
+        """
+        Note a good answer.
+        """
+        if reach.answer_well(self._clock.seconds(), self._extent.connections):
+            self._log.info(
+                "Nova at {host}:{port} serves again",
+                host=reach.endpoint.host,
+                port=reach.endpoint.port,
+            )
+            for observer in self._observers:
+                observer()
+
+    def _rest(self, reach: Reach, error: UpstreamError, *, unreachable: bool) -> None:
         """
         Leave an endpoint alone for a moment.
         """
-        if not reach.failures:
+        now = self._clock.seconds()
+        others = [r for r in self._reaches if r.up and r is not reach]
+        is_news = reach.fail(
+            error, now, self._random, alone=not others, unreachable=unreachable
+        )
+        if not others:
+            for other in self._reaches:
+                other.hasten(now)
+        if is_news:
             self._log.error(
-                "Nova at {host}:{port} takes no connections: {problem}",
+                "Nova at {host}:{port} does not serve: {problem}",
                 host=reach.endpoint.host,
                 port=reach.endpoint.port,
                 problem=str(error),
             )
-        now = self._clock.seconds()
-        reach.problem = error
-        if reach.failures and now < reach.rests_until:
-            # It was opened together with the one that has failed already.
-            return
-        rest = min(_FIRST_REST * 2 ** min(reach.failures, 8), _LONGEST_REST)
-        reach.failures += 1
-        reach.rests_until = now + rest * self._random.uniform(0.8, 1)
