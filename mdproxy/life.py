@@ -6,7 +6,7 @@ Starting, stopping and signals.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -148,8 +148,6 @@ class Signals(Service):
         """
         Have everything read again, once for all SIGHUPs that came until now.
         """
-        if not self._hung_up:
-            return
         self._hung_up = False
         if self._stopping:
             self._log.info("SIGHUP: nothing is read again while we stop")
@@ -160,21 +158,20 @@ class Signals(Service):
         """
         Handle the signals from now on.
         """
-        handlers: Iterable[tuple[signal.Signals, Callable[[], None]]] = (
-            (signal.SIGTERM, self.stop),
-            (signal.SIGINT, self.stop),
-            (signal.SIGHUP, self.hang_up),
-        )
-        for number, handler in handlers:
-            signal.signal(number, self._in_reactor(handler))
+        signal.signal(signal.SIGTERM, self._stop_soon)
+        signal.signal(signal.SIGINT, self._stop_soon)
+        signal.signal(signal.SIGHUP, self._hang_up_soon)
 
-    def _in_reactor(self, handler: Callable[[], None]) -> Callable[[int, Any], None]:
+    def _stop_soon(self, _number: int, _frame: Any) -> None:
         """
-        Have a handler called by the reactor, not between two bytecodes.
+        Stop in the reactor's turn, not between two bytecodes.
         """
+        self._reactor.callFromThread(self.stop)
 
-        def handle(number: int, _frame: Any) -> None:
-            self._hung_up = self._hung_up or number == signal.SIGHUP
-            self._reactor.callFromThread(handler)
-
-        return handle
+    def _hang_up_soon(self, _number: int, _frame: Any) -> None:
+        """
+        Have everything read again in the reactor's turn.
+        """
+        if not self._hung_up:
+            self._hung_up = True
+            self._reactor.callFromThread(self.hang_up)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from attrs import define, evolve, field, fields
 from twisted.internet.task import Clock
@@ -366,7 +367,7 @@ class WaitingForRestartTests(SecrecyTestCase):
         What counts at the start alone is exactly what is named when it differs.
         """
         listener = ListenerConfig("new", "device", "new", None, 80, "new", "mac")
-        different = {"listeners": (listener,), "introspection": "tcp:1"}
+        different: dict[str, Any] = {"listeners": (listener,), "introspection": "tcp:1"}
         self.assertEqual(set(different), set(AT_START))
         for name, value in different.items():
             self.assertNotEqual(
