@@ -4,6 +4,8 @@ Conversations with a channel or with Nova: bytes in, bytes out, time goes by.
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +42,8 @@ class Wire(StringTransport):
     returned: L{settle} is the reactor's next turn.
 
     @ivar seen: What the peer has read.
+    @ivar taken: How many bytes that was, in all.
+    @ivar unread: How many of them are only on their way to it, in truth.
     @ivar stalled: Whether the peer reads nothing.
     @ivar peer_ended: Whether the peer was told that no more comes.
     @ivar closed: Why the connection is gone; C{None} where it is not.
@@ -56,6 +60,7 @@ class Wire(StringTransport):
         super().__init__()
         self.protocol = protocol
         self.seen = b""
+        self.taken = self.unread = 0
         self.stalled = False
         self.peer_ended = False
         self.closed: str | None = None
@@ -66,6 +71,27 @@ class Wire(StringTransport):
         self._half_closing = False
         self._losing = False
         self._lost_for: Exception | None = None
+
+    def take(self, size: int) -> None:
+        """
+        Let a peer that is stalled read a little.
+        """
+        self.seen, self._out = self.seen + self._out[:size], self._out[size:]
+        self.taken += size
+
+    def getHandle(self) -> Wire:
+        """
+        Provide C{ISystemHandle.getHandle}: the socket is we.
+        """
+        return self
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """
+        Tell what C{TCP_INFO} does of what the peer has read (linux/tcp.h).
+        """
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        taken = self.taken - self.unread
+        return struct.pack("=120xQ16xI", taken, len(self._out) + self.unread)[:size]
 
     def getTcpNoDelay(self) -> bool:
         """
@@ -185,8 +211,7 @@ class Wire(StringTransport):
         if self._lost_for is not None:
             self._lose(self._lost_for)
         elif self._out and not self.stalled:
-            self.seen += self._out
-            self._out = b""
+            self.take(len(self._out))
         elif self._out:
             return False
         elif self._paused:

@@ -633,6 +633,52 @@ class SlowReaderTests(_Conversation):
         self.assertEqual(self.wire.closed, "ConnectionAborted")
         self.assertEqual(asked.cancelled, 1)
 
+    def test_read_slowly(self) -> None:
+        """
+        One that takes a few bytes now and then is left in peace, until it stops.
+        """
+        self.say(_GET % 0)
+        self.answer(b"x" * 100000)
+        for _ in range(9):
+            self.book.wait(20)
+            self.wire.take(10)
+        self.book.wait(29)
+        self.assertIsNone(self.wire.closed)
+        self.book.wait(31)
+        self.assertEqual(self.wire.closed, "ConnectionAborted")
+
+    def test_last_answer_read_slowly(self) -> None:
+        """
+        So is one that asked for the end: it gets that behind its whole answer.
+        """
+        self.say(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        self.answer(b"x" * 1000)
+        for _ in range(9):
+            self.wire.take(100)
+            self.book.wait(20)
+        self.assertIsNone(self.wire.closed)
+        self.wire.stalled = False
+        self.assertTrue(self.book.hear(self.wire).endswith(b"\r\n\r\n" + b"x" * 1000))
+        self.assertTrue(self.wire.peer_ended)
+
+    def test_last_answer_in_the_kernel(self) -> None:
+        """
+        What the kernel was given is not taken from it while the client reads on.
+        """
+        self.wire.stalled = False
+        self.say(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        self.answer(b"x" * 1000)
+        self.assertTrue(self.book.hear(self.wire).endswith(b"\r\n\r\n" + b"x" * 1000))
+        self.assertTrue(self.wire.peer_ended)
+        self.wire.unread = 1000
+        for _ in range(9):
+            self.wire.unread -= 100
+            self.book.wait(20)
+            self.assertIsNone(self.wire.closed)
+        self.wire.unread = 0
+        self.book.wait(31)
+        self.assertEqual(self.wire.closed, "ConnectionAborted")
+
     def test_answered_and_never_read(self) -> None:
         """
         So is one whose answer is complete.

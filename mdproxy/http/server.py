@@ -21,6 +21,7 @@ from zope.interface import implementer
 from mdproxy.http.front import Answering, Front
 from mdproxy.http.known import known_request
 from mdproxy.http.parsing import BadRequest, RequestReader
+from mdproxy.http.progress import progress_of
 from mdproxy.model import Caller, Request
 from mdproxy.sweep import NEVER
 
@@ -57,6 +58,7 @@ class Channel(Protocol):
     @ivar _bodiless: Whether the response has no body, whatever the answerer writes.
     @ivar _paused: Whether nothing is read, because too many requests wait.
     @ivar _blocked: Whether the client has yet to read what was written.
+    @ivar _taken: How much the client had taken of it all when that was last looked at.
     """
 
     transport: Any
@@ -78,6 +80,7 @@ class Channel(Protocol):
     _bodiless = False
     _paused = False
     _blocked = False
+    _taken = 0
 
     def __init__(self, front: Front, caller: Callable[[Any], Caller | None]) -> None:
         """
@@ -178,7 +181,10 @@ class Channel(Protocol):
         Provide C{Timed.timed_out}.
         """
         if self._leaving or self._blocked or self._request is not None:
-            self.abort()
+            if self._is_read():
+                self.deadline = self._front.clock.seconds() + self._front.bounds.write
+            else:
+                self.abort()
         elif self._mid_request:
             self._refuse(BadRequest(408, "request not complete in time"))
         else:
@@ -189,6 +195,8 @@ class Channel(Protocol):
         The client reads slowly (the transport calls this).
         """
         self._blocked = True
+        # From here on it counts what is read.
+        self._is_read()
         self.deadline = self._front.clock.seconds() + self._front.bounds.write
         if self._answering is not None:
             self._answering.pause()
@@ -404,6 +412,17 @@ class Channel(Protocol):
         self._read_on()
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
+
+    def _is_read(self) -> bool:
+        """
+        Tell whether the client has taken any of what waits for it since this was last
+        asked, and has not taken it all.
+        """
+        progress = progress_of(self.transport)
+        if progress is None or progress.complete:
+            return False
+        before, self._taken = self._taken, progress.acknowledged
+        return self._taken > before
 
     def _read_on(self) -> None:
         """
