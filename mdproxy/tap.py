@@ -6,12 +6,13 @@ C{twistd mdproxy}: the parts list, and the only module that knows all parts.
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from random import Random, SystemRandom
 from typing import Any
 
-from attrs import frozen
 from twisted.application.service import IService, MultiService
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
@@ -34,30 +35,37 @@ from mdproxy.config import (
     UpstreamConfig,
     load,
 )
-from mdproxy.http.client import NovaConnection, Patience
-from mdproxy.http.front import ChannelBounds, Front
-from mdproxy.http.parsing import RequestBounds
-from mdproxy.interfaces import IInventory, ISource
+from mdproxy.http.client import NovaConnection
+from mdproxy.http.front import Front
 from mdproxy.introspection.status import (
     IntrospectionService,
     Status,
     introspection,
 )
-from mdproxy.inventory.libvirt import LibvirtInventory
-from mdproxy.inventory.static import StaticInventory
 from mdproxy.life import FrontService, InOrder, Signals
-from mdproxy.limits import Shares
+from mdproxy.limits import Rates, Shares
 from mdproxy.listeners import IPV4, IPV6, Listener, Place
-from mdproxy.lookup import Books, InstanceLookup
-from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
-from mdproxy.lookup.decision import Policy
+from mdproxy.lookup import InstanceLookup
 from mdproxy.lookup.neighbours import NeighbourSource
-from mdproxy.lookup.watchers import LeaseWatcher
-from mdproxy.proxy import Hold, ReverseProxyResource
-from mdproxy.signing import Signer
+from mdproxy.measures import (
+    channel_bounds_of,
+    connections_of,
+    drain_timeout_of,
+    extent_of,
+    hold_of,
+    patience_of,
+    policy_of,
+    questions_of,
+    rates_of,
+    signer_of,
+    unidentified_of,
+)
+from mdproxy.proxy import ReverseProxyResource
+from mdproxy.reload import Change, Reload, exchanged
+from mdproxy.sources import make_sources
 from mdproxy.sweep import Sweep
 from mdproxy.tls import TlsMisconfigured, client_tls
-from mdproxy.upstream import Endpoint, Extent, Upstream
+from mdproxy.upstream import Endpoint, Upstream
 
 _log = Logger()
 
@@ -98,10 +106,20 @@ class Options(usage.Options):
         files = self["config-files"]
         if not files and not self["config-dirs"]:
             files = ["/etc/mdproxy/mdproxy.conf"]
+        # They are read again on SIGHUP, when twistd has changed the directory.
+        files, dirs = map(_absolute, (files, self["config-dirs"]))
+        self["load"] = partial(load, files, dirs)
         try:
-            self["config"] = load(files, self["config-dirs"])
+            self["config"] = self["load"]()
         except ConfigError as error:
             raise usage.UsageError("\n".join(error.faults)) from None
+
+
+def _absolute(paths: Sequence[str]) -> list[str]:
+    """
+    Name files so that they are found from any directory.
+    """
+    return [os.path.abspath(path) for path in paths]
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -127,30 +145,52 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         sources.inventories,
         sources.leases,
         sources.neighbours,
-        Policy(config.allow_unverified_address, config.lease_conflict == "refuse"),
+        policy_of(config),
         reactor,
         time.time,
     )
+    holds, questions = Shares(*unidentified_of(config)), Shares(*questions_of(config))
+    rates, connections = Rates(*rates_of(config)), Shares(*connections_of(config))
     proxy = ReverseProxyResource(
         lookup,
         upstream,
-        Signer(config.secret),
+        signer_of(config),
         reactor,
         SystemRandom(),
-        _holds(config),
-        Shares(config.bounds.max_requests_per_instance),
-        Hold(config.hold.openstack, config.hold.other),
+        holds,
+        questions,
+        hold_of(config),
+        rates,
     )
     sources.books.neighbours.observe_flips(proxy.path_changed)
     upstream.observe_recovery(proxy.nova_recovered)
-    front = Front(proxy, reactor, sweep, _channel_bounds(config), _connections(config))
+    front = Front(proxy, reactor, sweep, channel_bounds_of(config), connections)
     sources.books.neighbours.observe_flips(front.path_changed)
     listeners = [
         _listener(listener, front, sources.neighbours, reactor)
         for listener in config.listeners
     ]
+    front_service = FrontService(front, upstream, reactor, config.drain_timeout)
+    reload = Reload(
+        config,
+        options["load"],
+        [
+            partial(_prepare_upstream, upstream),
+            exchanged(signer_of, proxy.sign_with),
+            exchanged(hold_of, proxy.hold_for),
+            exchanged(unidentified_of, lambda most: holds.resize(*most)),
+            exchanged(questions_of, lambda most: questions.resize(*most)),
+            exchanged(rates_of, lambda most: rates.resize(*most)),
+            exchanged(connections_of, lambda most: connections.resize(*most)),
+            exchanged(channel_bounds_of, partial(setattr, front, "bounds")),
+            exchanged(drain_timeout_of, partial(setattr, front_service, "patience")),
+            partial(sources.prepare, lookup),
+        ],
+        time.time,
+    )
     status = Status(
         {
+            "configuration": reload.describe,
             "listeners": lambda: [listener.describe() for listener in listeners],
             "sources": lambda: [source.describe() for source in sources.all],
             "upstream": upstream.describe,
@@ -158,18 +198,16 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             "front": front.describe,
         }
     )
-    front_service = FrontService(front, upstream, reactor, config.drain_timeout)
 
     service = InOrder()
-    Signals(reactor, front_service.hurry, sources.renew).setServiceParent(service)
+    Signals(reactor, front_service.hurry, reload.renew).setServiceParent(service)
     sweep.service().setServiceParent(service)
     IntrospectionService(
         serverFromString(reactor, config.introspection),
         introspection(status, reactor),
         reactor,
     ).setServiceParent(service)
-    for source in sources.all:
-        IService(source).setServiceParent(service)
+    sources.service.setServiceParent(service)
     front_service.setServiceParent(service)
     accepting = MultiService()
     for listener in listeners:
@@ -181,84 +219,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     return service
 
 
-@frozen
-class Sources:
-    """
-    Everything that keeps a book current.
-
-    @ivar books: What they enter facts into.
-    @ivar neighbours: The kernel's neighbour table.
-    @ivar inventories: Who knows ports, in the order of the configuration.
-    @ivar leases: Who knows leases, with the network of each.
-    """
-
-    books: Books
-    neighbours: NeighbourSource
-    inventories: Sequence[IInventory]
-    leases: Sequence[tuple[str, ISource]]
-
-    @property
-    def all(self) -> Sequence[ISource]:
-        """
-        All sources.
-        """
-        return [
-            self.neighbours,
-            *self.inventories,
-            *(source for _network, source in self.leases),
-        ]
-
-    def renew(self) -> None:
-        """
-        Read the inventories again (SIGHUP).
-        """
-        _log.info(
-            "SIGHUP: reading the inventories again; other settings need a restart"
-        )
-        for inventory in self.inventories:
-            inventory.refresh("")
-
-
-def make_sources(config: Config, reactor: Any) -> Sources:
-    """
-    Make the books and whatever fills them.
-    """
-    books = Books(PortBook(), LeaseBook(), NeighbourBook())
-    networks = {
-        listener.device: listener.network
-        for listener in config.listeners
-        if listener.device is not None
-    }
-    makers = {
-        "static": lambda: StaticInventory(
-            reactor, reactor, books.ports, config.static_path
-        ),
-        "libvirt": lambda: LibvirtInventory(
-            reactor, reactor, books.ports, networks, config.libvirt_path
-        ),
-    }
-    leases: list[tuple[str, ISource]] = [
-        (
-            source.network,
-            LeaseWatcher(
-                reactor,
-                reactor,
-                books.leases,
-                f"{source.kind}:{source.path}@{source.network}",
-                source.path,
-                source.network,
-            ),
-        )
-        for source in config.lease_sources
-    ]
-    return Sources(
-        books,
-        NeighbourSource(reactor, reactor, books.neighbours),
-        [makers[name]() for name in config.inventories],
-        leases,
-    )
-
-
 def make_upstream(
     config: UpstreamConfig, reactor: Any, sweep: Sweep, random: Random
 ) -> Upstream:
@@ -268,22 +228,7 @@ def make_upstream(
     @raise usage.UsageError: If the TLS files can't be used.
     """
     try:
-        endpoints = [
-            Endpoint(
-                where.host,
-                where.port,
-                None
-                if config.tls is None
-                else client_tls(
-                    where.host,
-                    config.tls.ca,
-                    config.tls.certificate,
-                    config.tls.key,
-                    config.tls.insecure,
-                ),
-            )
-            for where in config.endpoints
-        ]
+        endpoints = _endpoints(config)
     except TlsMisconfigured as error:
         raise usage.UsageError(str(error)) from None
 
@@ -301,10 +246,57 @@ def make_upstream(
         reactor,
         sweep,
         random,
-        Patience(
-            config.connect_timeout, config.first_byte_timeout, config.idle_timeout
-        ),
-        Extent(config.max_connections, config.max_queue),
+        patience_of(config),
+        extent_of(config),
+    )
+
+
+def _endpoints(
+    config: UpstreamConfig, known: Sequence[Endpoint] = ()
+) -> list[Endpoint]:
+    """
+    Make the endpoints of Nova.
+
+    @param known: Those in use: one with the same place and the same contents of the TLS
+        files is equal to it.
+
+    @raise TlsMisconfigured: If the TLS files can't be used.
+    """
+    used = [endpoint.tls for endpoint in known if endpoint.tls is not None]
+    return [
+        Endpoint(
+            where.host,
+            where.port,
+            None
+            if config.tls is None
+            else client_tls(
+                where.host,
+                config.tls.ca,
+                config.tls.certificate,
+                config.tls.key,
+                config.tls.insecure,
+                used,
+            ),
+        )
+        for where in config.endpoints
+    ]
+
+
+def _prepare_upstream(upstream: Upstream, old: Config, new: Config) -> Change:
+    """
+    Read the TLS files again, and be ready to follow the configuration.
+    """
+    before = upstream.endpoints
+    try:
+        after = _endpoints(new.upstream, before)
+    except TlsMisconfigured as error:
+        raise ConfigError([str(error)]) from None
+
+    def follow(endpoints: Sequence[Endpoint], config: UpstreamConfig) -> None:
+        upstream.renew(endpoints, patience_of(config), extent_of(config))
+
+    return Change(
+        partial(follow, after, new.upstream), partial(follow, before, old.upstream)
     )
 
 
@@ -322,47 +314,6 @@ def _tcp(reactor: Any, endpoint: Endpoint, seconds: float) -> IStreamClientEndpo
         # for another address; so it is for names alone.
         kind = HostnameEndpoint
     return kind(reactor, endpoint.host, endpoint.port, timeout=seconds)
-
-
-def _holds(config: Config) -> Shares:
-    """
-    Make the places for callers that are not identified yet.
-    """
-    hold = config.hold
-    return Shares(
-        hold.max_unidentified_per_mac,
-        hold.max_unidentified_per_network,
-        config.bounds.max_connections,
-    )
-
-
-def _connections(config: Config) -> Shares:
-    """
-    Make the places for connections of instances.
-
-    No network gets more than half of them, so that none can shut out the others.
-    """
-    bounds = config.bounds
-    return Shares(
-        bounds.max_connections_per_instance,
-        max(1, bounds.max_connections // 2),
-        bounds.max_connections,
-    )
-
-
-def _channel_bounds(config: Config) -> ChannelBounds:
-    """
-    Tell the channels what a connection may take.
-    """
-    bounds = config.bounds
-    return ChannelBounds(
-        RequestBounds(bounds.max_head, bounds.max_body),
-        bounds.head_timeout,
-        bounds.body_timeout,
-        bounds.idle_timeout,
-        bounds.write_timeout,
-        bounds.max_pipeline,
-    )
 
 
 def _listener(

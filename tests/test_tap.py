@@ -30,6 +30,7 @@ from mdproxy.life import FrontService, InOrder
 from mdproxy.lookup.decision import Policy
 from mdproxy.model import Caller, Neighbour, Request
 from mdproxy.proxy import ReverseProxyResource
+from mdproxy.sweep import PERIOD
 from mdproxy.tap import Options, makeService
 from tests.asking import RecordingReply
 from tests.playbook import Wire
@@ -264,9 +265,15 @@ class MakeServiceTests(SecrecyTestCase):
         """
         service = self.make()
         self.assertIsInstance(service, InOrder)
-        names = [type(part).__name__ for part in service]
-        self.assertEqual(names[-2:], ["FrontService", "MultiService"])
-        self.assertIn("StaticInventory", names[:-2])
+        parts = list(service)
+        names = [type(part).__name__ for part in parts]
+        self.assertEqual(names[-3:], ["MultiService", "FrontService", "MultiService"])
+        sources, _front, listeners = parts[-3:]
+        self.assertEqual(
+            [type(each).__name__ for each in sources],
+            ["NeighbourSource", "MultiService", "MultiService"],
+        )
+        self.assertEqual([type(each).__name__ for each in listeners], ["Listener"])
 
     def test_status(self) -> None:
         """
@@ -286,7 +293,8 @@ class MakeServiceTests(SecrecyTestCase):
         self.assertTrue(head.startswith(b"HTTP/1.0 200 "), head)
         status = json.loads(body)
         self.assertEqual(
-            list(status), ["listeners", "sources", "upstream", "proxy", "front"]
+            list(status),
+            ["configuration", "listeners", "sources", "upstream", "proxy", "front"],
         )
         kinds = [source["kind"] for source in status["sources"]]
         self.assertEqual(kinds, ["neighbours", "static", "dnsmasq"])
@@ -346,8 +354,22 @@ class MakeServiceTests(SecrecyTestCase):
 
     def test_recovery(self) -> None:
         """
-        When Nova takes connections again all who pause ask at once.
+        Whoever waits while Nova takes no connections is asked for when it does, and
+        who pauses learns that it answers again.
         """
+        woken: list[str] = []
+
+        class Pausing:
+            """
+            An exchange that pauses before it asks again.
+            """
+
+            def wake(self) -> None:
+                """
+                Provide C{Exchange.wake}.
+                """
+                woken.append("woken")
+
         service = self.make()
         self.start(service)
         proxy = self.proxy_of(service)
@@ -356,15 +378,17 @@ class MakeServiceTests(SecrecyTestCase):
         for _host, _port, factory, *_more in list(self.reactor.tcpClients):
             refused = Failure(ConnectionRefusedError())
             factory.clientConnectionFailed(cast(Any, None), refused)
-        # Their second pause has begun and Nova's rest is over, however uneven both are.
-        self.reactor.pump([0.005] * 21)
-        self.ask(proxy)
-        self.assertEqual(proxy.describe()["pausing"], 3)
-        protocol = cast(Any, self.reactor.tcpClients[3][2]).buildProtocol(None)
+        proxy.await_recovery(cast(Any, Pausing()))
+        self.assertEqual(proxy.upstream.describe()["waiting"], 3)
+        count = len(self.reactor.tcpClients)
+        self.reactor.pump([PERIOD] * 2)
+        protocol = cast(Any, self.reactor.tcpClients[count][2]).buildProtocol(None)
         wire = Wire(protocol)
         protocol.makeConnection(wire)
-        self.assertEqual(proxy.describe()["pausing"], 0)
-        self.assertEqual(proxy.describe()["asking"], 4)
+        self.assertEqual(proxy.upstream.describe()["waiting"], 2)
+        self.assertEqual(woken, [])
+        protocol.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(woken, ["woken"])
         self.successResultOf(service.stopService())
 
     def test_policy(self) -> None:
@@ -651,7 +675,7 @@ class ProcessTests(TestCase):
         self.assertIn(b"\r\nX-Instance-ID: i-1\r\n", nova.heard)
         self.assertIn(b"\r\nX-Forwarded-For: 127.0.0.1\r\n", nova.heard)
         self.process.signalProcess("HUP")
-        await self.twistd.says("SIGHUP: reading the inventories again")
+        await self.twistd.says("the configuration that was read is in force")
         nova.answer()
         self.assert_whole(await guest.ended)
         guest, nova = await self.ask()
