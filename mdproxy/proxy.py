@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, Final
 
 from attrs import define, field, frozen
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as SiteRequest
 from twisted.web.resource import IResource
@@ -38,7 +38,7 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
     UpstreamUnavailable,
 )
-from mdproxy.http.front import Reply
+from mdproxy.http.front import Answering, Reply
 from mdproxy.http.parsing import METHODS, BadRequest, RequestBounds, check_request
 from mdproxy.interfaces import IUpstream
 from mdproxy.limits import Rates, Seldom, Shares
@@ -442,7 +442,9 @@ class ReverseProxyResource:
             request.finish()
             return NOT_DONE_YET
         finished = request.notifyFinish()
+        request.registerProducer(site_reply, True)
         answering = self.answer(ours, caller, site_reply)
+        site_reply.come_from(answering)
         finished.addErrback(lambda _: answering.cancel())
         return NOT_DONE_YET
 
@@ -461,13 +463,43 @@ class ReverseProxyResource:
         raise NotImplementedError("a reverse proxy has no children")
 
 
-@define
+@implementer(IPushProducer)
+@define(eq=False)
 class SiteReply:
     """
     Writes an answer to a request of C{twisted.web}.
+
+    @ivar _request: The request.
+    @ivar _answering: Whose answer it is; C{None} before that is known.
     """
 
     _request: SiteRequest
+    _answering: Answering | None = field(default=None, init=False)
+
+    def come_from(self, answering: Answering) -> None:
+        """
+        Learn whom to pause when the instance reads slowly.
+        """
+        self._answering = answering
+
+    def pauseProducing(self) -> None:
+        """
+        Provide C{IPushProducer.pauseProducing}.
+        """
+        if self._answering is not None:
+            self._answering.pause()
+
+    def resumeProducing(self) -> None:
+        """
+        Provide C{IPushProducer.resumeProducing}.
+        """
+        if self._answering is not None:
+            self._answering.resume()
+
+    def stopProducing(self) -> None:
+        """
+        Provide C{IProducer.stopProducing}; the request tells of its end itself.
+        """
 
     def begin(
         self, status: int, phrase: bytes, fields: bytes, length: int | None
@@ -496,6 +528,7 @@ class SiteReply:
         """
         Provide C{Reply.finish}.
         """
+        self._request.unregisterProducer()
         self._request.finish()
 
     def abort(self) -> None:

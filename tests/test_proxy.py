@@ -528,6 +528,24 @@ class Conversations(_Case):
         response = self.assert_heard(wire, 200, b"\x00\xff0\r\n\r\n" + b"x" * 10_000)
         self.assertIsNone(response.headers["Content-Length"])
 
+    def test_slow_reader(self) -> None:
+        """
+        While an instance doesn't read, Nova is not read either; then all goes on.
+        """
+        wire = self.connect()
+        self.say(wire, b"GET / HTTP/1.1\nHost: a")
+        nova = self.upstream.begin(200, length=200_000)
+        wire.stalled = True
+        for paused in ([], [nova]):
+            nova.body(b"x" * 50_000)
+            self.assertEqual(self.upstream.paused, paused)
+        wire.stalled = False
+        wire.settle()
+        self.assertEqual(self.upstream.paused, [])
+        nova.body(b"x" * 100_000)
+        self.upstream.end(nova)
+        self.assert_heard(wire, 200, b"x" * 200_000)
+
     def test_no_content(self) -> None:
         """
         Answers that have no body by their status have none.
