@@ -84,11 +84,17 @@ class Instance:
         """
         Its port.
         """
+        return self.port_as(self)
+
+    def port_as(self, owner: Instance) -> Port:
+        """
+        Its port, as another instance's.
+        """
         return Port(
             "red",
             self.mac,
-            self.name.decode(),
-            f"p-{self.number}",
+            owner.name.decode(),
+            f"p-{owner.number}",
             frozenset({self.address}),
             inventory="memory",
         )
@@ -272,8 +278,8 @@ class Line(Wire):
         super().__init__(protocol)
         self.host = host
         self.said: deque[bytes | Exception] = deque()
-        #: How many of the bytes that came were taken for requests.
-        self.taken = 0
+        #: How many of the bytes that came were read as requests.
+        self.judged = 0
 
     def say(self, *pieces: bytes) -> None:
         """
@@ -382,6 +388,7 @@ class Nova:
         self.does: Behaviour = Arrived.answer
         self.refusing: set[str] = set()
         self.deaf: set[str] = set()
+        self._unheard: list[tuple[str, Factory[NovaConnection], Deferred[Any]]] = []
         self._signs = {instance.name: instance.signs() for instance in instances}
 
     def connect(
@@ -394,14 +401,34 @@ class Nova:
         opening: Deferred[Any] = Deferred()
         if endpoint.host in self.refusing:
             return fail(ConnectionRefusedError())
-        if endpoint.host not in self.deaf:
+        self._unheard.append((endpoint.host, factory, opening))
+        self.accept()
+        return opening
+
+    def accept(self) -> None:
+        """
+        Answer the handshakes that came, where anybody hears them.
+        """
+        unheard, self._unheard = self._unheard, []
+        for host, factory, opening in unheard:
+            if host in self.deaf:
+                self._unheard.append((host, factory, opening))
+                continue
             protocol = factory.buildProtocol(None)
             assert protocol is not None
-            line = Line(protocol, endpoint.host)
+            line = Line(protocol, host)
             self.lines.append(line)
             protocol.makeConnection(line)
             opening.callback(protocol)
-        return opening
+
+    def give(self, instance: Instance, heir: Instance) -> None:
+        """
+        Have an instance's port be another's, which it signs for from now on.
+        """
+        self._signs[instance.name] = {
+            **heir.signs(),
+            b"x-forwarded-for": instance.address.encode(),
+        }
 
     def read(self, line: Line) -> bool:
         """
@@ -410,7 +437,7 @@ class Nova:
         @return: Whether a request became whole.
         """
         reader = h11.Connection(h11.SERVER, max_incomplete_event_size=_NO_BOUND)
-        reader.receive_data(line.seen[line.taken :])
+        reader.receive_data(line.seen[line.judged :])
         request, body = None, b""
         while True:
             event = reader.next_event()
@@ -424,7 +451,7 @@ class Nova:
                 return False
         assert request is not None
         assert reader.trailing_data == (b"", False), "two requests at a time"
-        line.taken = len(line.seen)
+        line.judged = len(line.seen)
         arrived = Arrived(
             line, self._judge(request), request.method, request.target, body
         )
@@ -443,8 +470,9 @@ class Nova:
         ]
         (sender,) = (value for name, value in fields if name == b"user-agent")
         signs = sorted(each for each in fields if each[0].startswith(b"x-"))
-        assert signs == sorted(self._signs[sender].items()), signs
-        return sender
+        signs_of = self._signs[sender]
+        assert signs == sorted(signs_of.items()), signs
+        return signs_of[b"x-instance-id"]
 
 
 class Chain:
@@ -560,7 +588,7 @@ class Chain:
             moved |= before != (len(guest.wire.seen), guest.wire.closed)
         for line in list(self.nova.lines):
             line.settle()
-            moved |= len(line.seen) > line.taken and self.nova.read(line)
+            moved |= len(line.seen) > line.judged and self.nova.read(line)
             moved |= line.deliver()
             line.settle()
         now = self.clock.seconds()

@@ -102,6 +102,8 @@ def good_answer(head: bytes, method: bytes) -> tuple[bytes, bool]:
         heard, _rest = read_response(head)
     except Unreadable:
         return head, False
+    if heard.status is None:
+        return head + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", False
     if heard.status in (204, 304):
         return head, False
     if heard.length is not None:

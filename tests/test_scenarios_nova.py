@@ -1,0 +1,675 @@
+"""
+The faults that Nova can have, B1 to B16 and B20 to B23, each by its number.
+
+In memory and at a time that stands still, but for what only a process can show.
+Throughout, whatever reaches Nova is signed for whoever sent it, as
+L{tests.relaying.Nova} sees to, and another instance that asks once a second gets its
+own data within that second.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from itertools import product
+
+from twisted.internet.error import ConnectionLost
+
+from tests.relaying import (
+    CANARY,
+    CROWD,
+    VICTIM,
+    Arrived,
+    Chain,
+    Guest,
+    Instance,
+    Line,
+)
+from tests.responses import CASES
+from tests.secrecy import SecrecyTestCase
+from tests.test_http_responses import Run, Warmth
+
+USER_DATA = b"/latest/user-data"
+PASSWORD = b"/openstack/latest/password"
+#: A target under /openstack that is held for 8 seconds, and one that is for 4.
+HELD = ((b"/openstack/latest/user_data", 8.0), (USER_DATA, 4.0))
+RETRY_AFTER = (b"Retry-After", b"1")
+
+
+class ScenarioTestCase(SecrecyTestCase):
+    """
+    A scenario: what Nova does to the victim, and what becomes of it.
+
+    @ivar chain: All that takes part.
+    """
+
+    def setUp(self) -> None:
+        """
+        Begin with an honest Nova that has served both instances.
+        """
+        super().setUp()
+        self.begin()
+
+    def begin(self, *hosts: str, connections: int = 8) -> None:
+        """
+        Begin anew.
+
+        @param hosts: Nova's endpoints.
+        @param connections: How many connections the pool may open.
+        """
+        self.chain = Chain(hosts or ("a",), connections)
+        self.nova = self.chain.nova
+
+    def tearDown(self) -> None:
+        """
+        See that nothing is left of it but free connections.
+        """
+        for endpoint in self.chain.pool.describe()["endpoints"]:
+            self.assertEqual((endpoint["busy"], endpoint["connecting"]), (0, 0))
+        self.assertEqual(self.chain.pool.describe()["waiting"], 0)
+        self.assertEqual(self.chain.clock.getDelayedCalls(), [])
+
+    def do_to_victim(self, does: Callable[[Arrived], object]) -> None:
+        """
+        Have Nova do something to whatever the victim asks, and to nobody else.
+        """
+        self.nova.does = lambda arrived: (
+            does(arrived) if arrived.instance == VICTIM.name else arrived.answer()
+        )
+
+    def pass_time(self, seconds: int) -> None:
+        """
+        Let time go by, while another instance asks once a second.
+        """
+        for _ in range(seconds):
+            canary = self.chain.ask(instance=CANARY)
+            self.chain.wait(1)
+            self.assert_own_data(canary)
+            canary.wire.lose(ConnectionLost())
+            self.chain.settle()
+
+    def arrived_of(self, instance: Instance = VICTIM) -> list[Arrived]:
+        """
+        List what Nova got from an instance.
+        """
+        return [each for each in self.nova.arrived if each.instance == instance.name]
+
+    def assert_own_data(self, guest: Guest) -> None:
+        """
+        A guest has its own data.
+        """
+        (*_, latest) = self.arrived_of(guest.instance)
+        heard = guest.hear()
+        self.assertEqual((heard.status, heard.body), (200, latest.truth))
+
+    def assert_own_error(self, guest: Guest, *statuses: int) -> None:
+        """
+        A guest has an error of the proxy's own, that tells it to come back.
+        """
+        heard = guest.hear()
+        self.assertTrue(heard.whole, heard)
+        self.assertIn(heard.status, statuses)
+        self.assertEqual(heard.fields, ((b"Content-Type", b"text/plain"), RETRY_AFTER))
+
+    def assert_broken_off(self, guest: Guest, body: bytes) -> None:
+        """
+        A guest has a beginning, and can tell that it is no more.
+        """
+        heard = guest.hear()
+        self.assertTrue(heard.broken_off, heard)
+        self.assertTrue(body.startswith(heard.body), heard)
+
+    def assert_free(self) -> None:
+        """
+        The victim is served again, with its own data.
+        """
+        self.nova.does = Arrived.answer
+        self.assert_own_data(self.chain.ask())
+        self.assert_own_data(self.chain.ask(instance=CANARY))
+
+
+class UnreachableTests(ScenarioTestCase):
+    """
+    Nova can't be reached, or says nothing.
+    """
+
+    def test_b1_down(self) -> None:
+        """
+        B1: while Nova refuses connections a request is held; when the hold is used up
+        it is 503 and the advice to come back, for POST too; connects are few.
+        """
+        for (target, hold), method in product(HELD, (b"GET", b"HEAD", b"POST")):
+            self.begin()
+            self.nova.refusing = {"a"}
+            guest = self.chain.ask(target, method, b"x" if method == b"POST" else None)
+            self.chain.wait(hold - 1.2)
+            self.assertTrue(guest.hear().silent, (target, method))
+            self.chain.wait(1.7)
+            self.assert_own_error(guest, 503)
+            self.assertEqual(self.nova.arrived, [])
+            self.assertLess(self.nova.wanted, 5 + 2 * hold)
+            self.nova.refusing = set()
+            self.chain.wait(2)
+            self.assert_free()
+
+    def test_b1_down_for_a_moment(self) -> None:
+        """
+        B1: when Nova comes back within the hold, all who wait get their own data, and
+        Nova gets what each asked once.
+        """
+        self.nova.refusing = {"a"}
+        guests = [
+            self.chain.ask(HELD[0][0], instance=instance) for instance in CROWD[:20]
+        ]
+        guests.append(self.chain.ask(HELD[0][0], b"POST", b"x"))
+        self.chain.wait(6)
+        self.assertTrue(all(guest.hear().silent for guest in guests))
+        self.nova.refusing = set()
+        self.chain.wait(1.9)
+        for guest in guests:
+            self.assert_own_data(guest)
+            self.assertEqual(len(self.arrived_of(guest.instance)), 1)
+
+    def test_b2_black_hole(self) -> None:
+        """
+        B2: where no handshake is answered the connect timeout ends the wait, and the
+        end is 503 or 504; while it lasts connections are few.
+        """
+        for target, hold in HELD:
+            self.begin()
+            self.nova.deaf = {"a"}
+            guest = self.chain.ask(target)
+            self.chain.wait(hold - 0.5)
+            self.assertTrue(guest.hear().silent)
+            self.chain.wait(4.5)
+            self.assert_own_error(guest, 503, 504)
+            self.assertLess(self.nova.wanted, 10)
+            self.chain.wait(4)
+
+    def test_b2_one_of_two(self) -> None:
+        """
+        B2: where only the first of two endpoints is a black hole the other answers,
+        and the canaries after the first of them wait no more.
+        """
+        self.begin("a", "b")
+        self.nova.deaf = {"a"}
+        guest = self.chain.ask(USER_DATA)
+        self.chain.wait(3.9)
+        self.assert_own_data(guest)
+        self.pass_time(5)
+
+    def test_b3_silent(self) -> None:
+        """
+        B3: where Nova takes a request and never answers, the end is 504 when the first
+        byte is overdue, and the connection goes; whom no connection is left for is told
+        to come back.
+        """
+        self.nova.does = lambda arrived: None
+        first, *others = [
+            self.chain.ask(USER_DATA, instance=instance)
+            for instance in (VICTIM, *CROWD[:20])
+        ]
+        self.chain.wait(29)
+        self.assertTrue(first.hear().silent)
+        self.assertEqual(len(self.nova.lines), 8)
+        self.chain.wait(2)
+        self.assert_own_error(first, 504)
+        self.chain.wait(31)
+        for guest in others:
+            self.assert_own_error(guest, 503, 504)
+        self.chain.wait(31)
+        self.assertTrue(all(line.closed for line in self.nova.lines))
+        self.assert_free()
+
+    def test_b3_silent_to_posts(self) -> None:
+        """
+        B3: what was sent and can't be repeated is not sent again.
+        """
+        self.do_to_victim(lambda arrived: None)
+        guest = self.chain.ask(PASSWORD, b"POST", b"secret")
+        self.pass_time(31)
+        self.assert_own_error(guest, 504)
+        self.assertEqual(len(self.arrived_of()), 1)
+        self.assert_free()
+
+    def test_b4_slow(self) -> None:
+        """
+        B4: an answer that takes 20 seconds is relayed; Nova is asked once, whatever the
+        method.
+        """
+        for method in (b"GET", b"HEAD", b"POST"):
+            self.begin()
+            self.do_to_victim(lambda arrived: None)
+            body = b"x" if method == b"POST" else None
+            guest = self.chain.ask(USER_DATA, method, body)
+            self.pass_time(20)
+            self.assertTrue(guest.hear().silent)
+            (arrived,) = self.arrived_of()
+            arrived.answer()
+            self.chain.settle()
+            heard = guest.hear()
+            self.assertEqual(heard.status, 200)
+            self.assertEqual(heard.body, b"" if method == b"HEAD" else arrived.truth)
+            self.assertEqual(len(self.arrived_of()), 1)
+
+
+class LostTests(ScenarioTestCase):
+    """
+    Nova breaks connections off.
+    """
+
+    def lose_first(self, how: Callable[[Line], None]) -> None:
+        """
+        Have the victim's first request lost, and all others answered.
+        """
+
+        def does(arrived: Arrived) -> None:
+            if len(self.arrived_of()) == 1:
+                how(arrived.line)
+            else:
+                arrived.answer()
+
+        self.do_to_victim(does)
+
+    def test_b5_reset_before_the_answer(self) -> None:
+        """
+        B5: GET and HEAD are asked again on another connection when Nova resets the one
+        they were sent on; the instance notices nothing.
+        """
+        for how, method in product((Line.reset, Line.end), (b"GET", b"HEAD")):
+            self.begin()
+            self.lose_first(how)
+            guest = self.chain.ask(USER_DATA, method)
+            self.pass_time(1)
+            heard = guest.hear()
+            first, second = self.arrived_of()
+            self.assertEqual(heard.status, 200)
+            self.assertEqual(heard.body, b"" if method == b"HEAD" else second.truth)
+            self.assertIsNot(first.line, second.line)
+            self.assertIsNotNone(first.line.closed)
+
+    def test_b5_post(self) -> None:
+        """
+        B5: POST and PUT are never sent again once a byte of them was.
+        """
+        for how, method in product((Line.reset, Line.end), (b"POST", b"PUT")):
+            self.begin()
+            self.lose_first(how)
+            guest = self.chain.ask(PASSWORD, method, b"secret")
+            self.pass_time(10)
+            self.assert_own_error(guest, 502, 503)
+            self.assertEqual(len(self.arrived_of()), 1)
+
+    def test_b6_stale(self) -> None:
+        """
+        B6: a kept connection that Nova closes at the moment that it is used costs GET
+        and HEAD nothing but another connection; Nova answers once.
+        """
+        for how, method in product((Line.reset, Line.end), (b"GET", b"HEAD")):
+            self.begin()
+            self.assert_own_data(self.chain.ask(instance=CANARY))
+            (line,) = self.nova.lines
+            line.stalled = True
+            how(line)
+            guest = self.chain.ask(USER_DATA, method)
+            self.pass_time(1)
+            self.assertEqual(guest.hear().status, 200)
+            (arrived,) = self.arrived_of()
+            self.assertIsNot(arrived.line, line)
+
+    def test_b6_post(self) -> None:
+        """
+        B6: POST and PUT go on no connection that was used before, so that none of them
+        is lost so; each arrives once.
+        """
+        for method in (b"POST", b"PUT"):
+            self.begin()
+            self.assert_own_data(self.chain.ask(instance=CANARY))
+            (line,) = self.nova.lines
+            line.stalled = True
+            line.reset()
+            guest = self.chain.ask(PASSWORD, method, b"secret")
+            self.pass_time(1)
+            (arrived,) = self.arrived_of()
+            self.assertIsNot(arrived.line, line)
+            self.assertEqual(arrived.body, b"secret")
+            self.assert_own_data(guest)
+
+    def break_off(self, how: Callable[[Line], None], head: bytes, part: bytes) -> None:
+        """
+        Have Nova say half an answer to the victim, so much that nobody keeps it back.
+        """
+
+        def does(arrived: Arrived) -> None:
+            arrived.line.say(head, part)
+            how(arrived.line)
+
+        self.do_to_victim(does)
+
+    def assert_cut(self, head: bytes, part: bytes, meant: bytes) -> None:
+        """
+        Half an answer is never whole to the instance, whatever version it speaks and
+        however Nova broke it off; nothing follows it, and nobody asks again.
+        """
+        for how, version in product((Line.reset, Line.end), (b"1.0", b"1.1")):
+            self.begin()
+            self.break_off(how, head, part)
+            guest = self.chain.connect()
+            guest.ask(USER_DATA, version=version)
+            guest.ask(USER_DATA, version=version)
+            self.chain.settle()
+            self.pass_time(5)
+            self.assert_broken_off(guest, meant)
+            self.assertEqual(len(self.arrived_of()), 1)
+            self.assert_free()
+
+    def test_b7_half_a_body(self) -> None:
+        """
+        B7: half of the declared body is broken off, never ended, never followed by
+        another answer.
+        """
+        half = b"half" * 25_000
+        self.assert_cut(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n", half, half
+        )
+
+    def test_b8_half_the_chunks(self) -> None:
+        """
+        B8: so are chunks without the last one: the proxy does not write it.
+        """
+        half = b"half" * 25_000
+        chunks = b"%x\r\n%b\r\n" % (len(half), half)
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.assert_cut(head, chunks, half)
+
+    def test_b8_until_reset(self) -> None:
+        """
+        B8: so is a body that only the connection's end could end, if that is a reset.
+        """
+        half = b"half" * 25_000
+        self.break_off(Line.reset, b"HTTP/1.1 200 OK\r\n\r\n", half)
+        guest = self.chain.ask(USER_DATA)
+        self.pass_time(5)
+        self.assert_broken_off(guest, half)
+
+
+class MalformedTests(ScenarioTestCase):
+    """
+    Nova says what it may not; L{tests.test_http_responses} has many more of these.
+    """
+
+    def assert_cases(self, *names: str) -> None:
+        """
+        These cases of L{tests.responses} end as they have to, also where Nova answers
+        well when it is asked again, and where the head was seen before.
+        """
+        cases = {case.name: case for case in CASES}
+        for name, again, warmth in product(names, (False, True), Warmth):
+            run = Run(cases[name], warmth=warmth, again=again)
+            self.assertEqual(list(run.faults()), [], (name, again, warmth))
+
+    def test_b9_malformed(self) -> None:
+        """
+        B9: what is no response is 502 when Nova says it again and again; its connection
+        is dropped; not a byte of it reaches an instance.
+        """
+        self.assert_cases(
+            "garbage",
+            "no status",
+            "two lengths",
+            "length and chunks",
+            "NUL in a value",
+            "NUL in a name",
+            "field of 1 MiB",
+            "folded",
+            "flood of interim",
+        )
+
+    def test_b9_response_before_request(self) -> None:
+        """
+        B9: a connection on which Nova speaks before it was asked is dropped, and the
+        next request goes on another.
+        """
+        leaving = self.chain.connect()
+        self.nova.deaf = {"a"}
+        leaving.ask()
+        leaving.wire.lose(ConnectionLost())
+        self.chain.settle()
+        self.nova.deaf = set()
+        self.nova.accept()
+        (line,) = self.nova.lines
+        line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+        self.chain.settle()
+        self.assertEqual(line.closed, "ConnectionAborted")
+        self.assert_free()
+
+    def test_b10_excess(self) -> None:
+        """
+        B10: bytes behind a response cost it nothing, and its connection is not used
+        again.
+        """
+        self.assert_cases("excess", "two answers", "excess behind chunks")
+
+    def test_b11_unsolicited(self) -> None:
+        """
+        B11: a response on a connection at rest reaches nobody: the connection is
+        dropped, and whoever asks next gets its own answer.
+        """
+        self.assert_cases("unsolicited answer", "unsolicited bytes", "unsolicited 408")
+
+    def test_b22_head(self) -> None:
+        """
+        B22: the answer to HEAD has the length and no body, and the connection is in
+        step afterwards; a body that comes all the same is thrown away with the
+        connection.
+        """
+        self.assert_cases("HEAD", "HEAD, long", "HEAD with a body")
+        guest = self.chain.ask(USER_DATA, b"HEAD")
+        (arrived,) = self.nova.arrived
+        heard = guest.hear()
+        self.assertEqual((heard.status, heard.body, guest.wire.seen), (200, b"", b""))
+        self.assertEqual(heard.length, b"%d" % len(arrived.truth))
+
+    def test_b23_bodiless(self) -> None:
+        """
+        B23: what follows a 204 or a 304 reaches nobody.
+        """
+        self.assert_cases("204", "304", "204 with a body", "304 with length and body")
+
+
+class StatusTests(ScenarioTestCase):
+    """
+    Nova says something else than 200.
+    """
+
+    def say(self, status: bytes, fields: bytes = b"", body: bytes = b"said") -> None:
+        """
+        Have Nova say so to whatever the victim asks.
+        """
+        self.do_to_victim(lambda arrived: arrived.answer(status, fields, body))
+
+    def assert_said(
+        self, guest: Guest, status: int, *fields: tuple[bytes, bytes]
+    ) -> None:
+        """
+        A guest has what Nova said.
+        """
+        heard = guest.hear()
+        self.assertEqual(
+            (heard.status, heard.phrase, heard.fields, heard.body),
+            (status, b"Nova's Words", fields, b"said"),
+        )
+
+    def test_b12_500(self) -> None:
+        """
+        B12: a fault of Nova's own is relayed at once.
+        """
+        self.say(b"500 Nova's Words")
+        guest = self.chain.ask(USER_DATA)
+        self.assert_said(guest, 500)
+        self.assertEqual(len(self.arrived_of()), 1)
+
+    def test_b12_away(self) -> None:
+        """
+        B12: 502, 503 and 504 may pass: Nova is asked again, seldom, within the hold,
+        and at its end its last word is relayed with its own Retry-After.
+        """
+        for status, (target, hold) in product((502, 503, 504), HELD):
+            self.begin()
+            self.say(b"%d Nova's Words" % status, b"Retry-After: 7\r\n")
+            guest = self.chain.ask(target)
+            self.pass_time(int(hold) + 1)
+            self.assert_said(guest, status, (b"Retry-After", b"7"))
+            self.assertIn(len(self.arrived_of()), range(3, 15))
+
+    def test_b12_passed(self) -> None:
+        """
+        B12: the first good answer is the one that is relayed.
+        """
+        self.say(b"503 Nova's Words")
+        guest = self.chain.ask(USER_DATA)
+        self.pass_time(2)
+        self.assertTrue(guest.hear().silent)
+        self.nova.does = Arrived.answer
+        self.pass_time(1)
+        self.assert_own_data(guest)
+
+    def test_b12_post(self) -> None:
+        """
+        B12: nothing of that holds for POST: Nova has had it.
+        """
+        for status in (500, 502, 503, 504):
+            self.begin()
+            self.say(b"%d Nova's Words" % status)
+            guest = self.chain.ask(PASSWORD, b"POST", b"secret")
+            self.pass_time(9)
+            self.assert_said(guest, status)
+            self.assertEqual(len(self.arrived_of()), 1)
+
+    def test_b13_signature_refused(self) -> None:
+        """
+        B13: where Nova refuses the signature (403) the instance is told to come back,
+        for it did nothing wrong, and the operator what is the matter.
+        """
+        self.say(b"403 Forbidden")
+        for method in (b"GET", b"POST"):
+            guest = self.chain.ask(
+                USER_DATA, method, b"x" if method == b"POST" else None
+            )
+            self.assert_own_error(guest, 503)
+        self.assertEqual(len(self.arrived_of()), 2)
+        errors = [line for level, line in self.logged() if level == "error"]
+        self.assertEqual(len(errors), 1)
+        self.assertIn("metadata_proxy_shared_secret", errors[0])
+        self.assertEqual(self.chain.proxy.counts["status-503"], 2)
+
+    def test_b13_unauthorized(self) -> None:
+        """
+        B13: 401 says nothing of the signature, to Nova: it is relayed.
+        """
+        self.say(b"401 Nova's Words")
+        self.assert_said(self.chain.ask(USER_DATA), 401)
+
+    def test_b14_not_there(self) -> None:
+        """
+        B14: a 404 for what not every instance has is relayed at once.
+        """
+        self.say(b"404 Nova's Words")
+        self.assert_said(self.chain.ask(USER_DATA), 404)
+        self.assertEqual(len(self.arrived_of()), 1)
+
+    def test_b14_not_there_yet(self) -> None:
+        """
+        B14: a 404 for what every instance has may be a database that lags: Nova is
+        asked again within the hold, and at its end the 404 is relayed.
+        """
+        for target, hold in (
+            (b"/openstack", 8),
+            (b"/openstack/latest/meta_data.json", 8),
+            (b"/latest/meta-data/instance-id", 4),
+        ):
+            self.begin()
+            self.say(b"404 Nova's Words")
+            guest = self.chain.ask(target)
+            self.pass_time(hold + 1)
+            self.assert_said(guest, 404)
+            self.assertIn(len(self.arrived_of()), range(3, 15))
+
+    def test_b14_there_at_last(self) -> None:
+        """
+        B14: the moment that Nova knows the instance, the instance knows; from then on a
+        404 is a 404.
+        """
+        self.say(b"404 Nova's Words")
+        guest = self.chain.ask(b"/openstack")
+        self.pass_time(3)
+        self.assertTrue(guest.hear().silent)
+        self.nova.does = Arrived.answer
+        self.pass_time(1)
+        self.assert_own_data(guest)
+        self.say(b"404 Nova's Words")
+        self.assert_said(self.chain.ask(b"/openstack"), 404)
+
+    def test_b14_another_identity(self) -> None:
+        """
+        B14: who asks is looked up anew before Nova is asked again: a port that became
+        another instance's is asked for as that, and gets no 404 of the former.
+        """
+        heir = CROWD[0]
+        self.say(b"404 Nova's Words")
+        guest = self.chain.ask(b"/openstack")
+        self.assertEqual(len(self.arrived_of()), 1)
+        self.nova.give(VICTIM, heir)
+        self.chain.world.know(VICTIM.port_as(heir), CANARY.port)
+        self.nova.does = Arrived.answer
+        self.pass_time(1)
+        heard = guest.hear()
+        (latest,) = self.arrived_of(heir)
+        self.assertEqual((heard.status, heard.body), (200, latest.truth))
+
+    def test_b15_conflict(self) -> None:
+        """
+        B15: the 409 for a password that is set already is relayed.
+        """
+        self.say(b"409 Nova's Words")
+        guest = self.chain.ask(PASSWORD, b"POST", b"secret")
+        self.assert_said(guest, 409)
+        self.assertEqual(len(self.arrived_of()), 1)
+
+    def test_b16_redirect(self) -> None:
+        """
+        B16: a redirect is the instance's to follow: it is relayed, and nobody is asked
+        anything else, be it on the same host or on another.
+        """
+        for status, place, method in product(
+            (300, 301, 302, 303, 307, 308),
+            (b"http://elsewhere.example:80/x", b"//a:8775/openstack", b"/openstack"),
+            (b"GET", b"POST"),
+        ):
+            self.begin()
+            self.say(b"%d Nova's Words" % status, b"Location: %b\r\n" % place)
+            guest = self.chain.ask(
+                USER_DATA, method, b"x" if method == b"POST" else None
+            )
+            self.pass_time(1)
+            self.assert_said(guest, status, (b"Location", place))
+            (arrived,) = self.arrived_of()
+            self.assertEqual(arrived.target, USER_DATA)
+
+    def test_b20_compressed(self) -> None:
+        """
+        B20: bytes that are compressed are bytes: they arrive as they are, whether Nova
+        says that they are a coding of something or not.
+        """
+        data = gzip.compress(b"#cloud-config\n" * 1000)
+        for fields in (
+            (),
+            ((b"Content-Encoding", b"gzip"),),
+            ((b"Content-Type", b"application/gzip"), (b"Content-Encoding", b"x-gzip")),
+        ):
+            self.begin()
+            lines = b"".join(b"%b: %b\r\n" % each for each in fields)
+            self.say(b"200 OK", lines, data)
+            heard = self.chain.ask(USER_DATA).hear()
+            self.assertEqual((heard.body, heard.fields), (data, fields))
+            self.assertEqual(heard.length, b"%d" % len(data))
