@@ -164,6 +164,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     )
     sources.books.neighbours.observe_flips(proxy.path_changed)
     upstream.observe_recovery(proxy.nova_recovered)
+    upstream.keep_ready()
     front = Front(proxy, reactor, sweep, channel_bounds_of(config), connections)
     sources.books.neighbours.observe_flips(front.path_changed)
     listeners = [

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -35,67 +35,7 @@ from mdproxy.tap import Options, makeService
 from tests.asking import RecordingReply
 from tests.playbook import Wire
 from tests.secrecy import BODY, SECRET, SecrecyTestCase, find_secret
-
-CONFIG = """
-[DEFAULT]
-nova_metadata_host = 127.0.0.1
-nova_metadata_port = {nova}
-metadata_proxy_shared_secret_file = {directory}/secret
-inventories = static
-[static]
-path = {directory}/ports.yaml
-[leases]
-sources = dnsmasq:{directory}/leases@loop
-[listener:loop]
-kind = address
-address = 127.0.0.1
-port = {port}
-identify_by = address
-[introspection]
-endpoint = tcp:{introspection}:interface=127.0.0.1
-"""
-PORTS = """
-ports:
-- {network: loop, mac: "fa:16:3e:00:00:01", addresses: [127.0.0.1],
-   instance: i-1, project: p-1}
-"""
-
-
-def free_ports(count: int) -> list[int]:
-    """
-    Find ports that nobody listens at.
-    """
-    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    numbers = [each.getsockname()[1] for each in found]
-    for each in found:
-        each.close()
-    return numbers
-
-
-def write_config(directory: Path, more: str = "", nova: int = 8775) -> dict[str, Any]:
-    """
-    Write a working configuration and all that it names.
-
-    @param more: Further lines, in the last section or a new one.
-
-    @return: What it says, with its own path as C{config}.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    port, introspection = free_ports(2)
-    says: dict[str, Any] = {
-        "directory": directory.absolute(),
-        "nova": nova,
-        "port": port,
-        "introspection": introspection,
-        "config": directory.absolute() / "mdproxy.conf",
-    }
-    secret = directory / "secret"
-    secret.touch(0o600)
-    secret.write_bytes(SECRET + b"\n")
-    (directory / "ports.yaml").write_text(PORTS)
-    (directory / "leases").write_text("")
-    says["config"].write_text(CONFIG.format(**says) + more)
-    return says
+from tests.twistd import Twistd, write_config
 
 
 class OptionsTests(SynchronousTestCase):
@@ -329,8 +269,8 @@ class MakeServiceTests(SecrecyTestCase):
         self.start(service)
         proxy = self.proxy_of(service)
         reply = self.ask(proxy)
-        ((host, port, *_more),) = self.reactor.tcpClients
-        self.assertEqual((host, port), ("127.0.0.1", 8775))
+        places = {client[:2] for client in self.reactor.tcpClients}
+        self.assertEqual(places, {("127.0.0.1", 8775)})
         neighbours = proxy.lookup._books.neighbours
         for mac in ("fa:16:3e:00:00:01", "fa:16:3e:00:00:02"):
             neighbours.learn(Neighbour("loop", "127.0.0.1", mac), 0)
@@ -523,47 +463,6 @@ class Guest(Protocol):
         self.ended.callback(self.heard)
 
 
-class Twistd(ProcessProtocol):
-    """
-    A running C{twistd mdproxy}.
-
-    @ivar said: What it logged.
-    """
-
-    def __init__(self) -> None:
-        """
-        Begin.
-        """
-        self.said = ""
-        self.ended: Deferred[int | None] = Deferred()
-        self._waiting: list[tuple[str, Deferred[None]]] = []
-
-    def childDataReceived(self, child: int, data: bytes) -> None:
-        """
-        Read its log.
-        """
-        self.said += data.decode()
-        for text, waiting in list(self._waiting):
-            if text in self.said:
-                self._waiting.remove((text, waiting))
-                waiting.callback(None)
-
-    def says(self, text: str) -> Deferred[None]:
-        """
-        Wait until it has logged something.
-        """
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append((text, waiting))
-        self.childDataReceived(0, b"")
-        return waiting
-
-    def processEnded(self, reason: Failure) -> None:
-        """
-        It has ended, with a status or by a signal.
-        """
-        self.ended.callback(cast(Any, reason.value).exitCode)
-
-
 class ProcessTests(TestCase):
     """
     C{twistd -n mdproxy} as a process, over loopback.
@@ -593,33 +492,8 @@ class ProcessTests(TestCase):
         nova_port = cast(Any, listening.getHost()).port
         self.says = write_config(Path(self.mktemp()), nova=nova_port)
         self.twistd = Twistd()
-        written: Any = "r" if output is None else output
-        self.process = cast(Any, reactor).spawnProcess(
-            self.twistd,
-            sys.executable,
-            [
-                sys.executable,
-                "-c",
-                "from twisted.scripts.twistd import run; run()",
-                "-n",
-                "--pidfile=",
-                *options,
-                "mdproxy",
-                "--config-file",
-                str(self.says["config"]),
-            ],
-            env=os.environ,
-            childFDs={0: "w", 1: written, 2: written},
-        )
-        self.addCleanup(self.kill)
-
-    async def kill(self) -> None:
-        """
-        End the process if it runs.
-        """
-        if self.process.pid is not None:
-            self.process.signalProcess("KILL")
-            await self.twistd.ended
+        self.process = self.twistd.spawn(self.says["config"], *options, output=output)
+        self.addCleanup(self.twistd.kill)
 
     async def ask(self) -> tuple[Guest, HeldNova]:
         """

@@ -1,0 +1,159 @@
+"""
+C{twistd mdproxy} as a process of its own on loopback, and a configuration for it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from tests.secrecy import SECRET
+
+CONFIG = """
+[DEFAULT]
+nova_metadata_host = 127.0.0.1
+nova_metadata_port = {nova}
+metadata_proxy_shared_secret_file = {directory}/secret
+inventories = static
+[static]
+path = {directory}/ports.yaml
+[leases]
+sources = dnsmasq:{directory}/leases@loop
+[listener:loop]
+kind = address
+address = 127.0.0.1
+port = {port}
+identify_by = address
+[introspection]
+endpoint = tcp:{introspection}:interface=127.0.0.1
+"""
+PORTS = """
+ports:
+- {network: loop, mac: "fa:16:3e:00:00:01", addresses: [127.0.0.1],
+   instance: i-1, project: p-1}
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """
+    Find ports that nobody listens at.
+    """
+    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    numbers = [each.getsockname()[1] for each in found]
+    for each in found:
+        each.close()
+    return numbers
+
+
+def write_config(directory: Path, more: str = "", nova: int = 8775) -> dict[str, Any]:
+    """
+    Write a working configuration and all that it names.
+
+    @param more: Further lines, in the last section or a new one.
+
+    @return: What it says, with its own path as C{config}.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    port, introspection = free_ports(2)
+    says: dict[str, Any] = {
+        "directory": directory.absolute(),
+        "nova": nova,
+        "port": port,
+        "introspection": introspection,
+        "config": directory.absolute() / "mdproxy.conf",
+    }
+    secret = directory / "secret"
+    secret.touch(0o600)
+    secret.write_bytes(SECRET + b"\n")
+    (directory / "ports.yaml").write_text(PORTS)
+    (directory / "leases").write_text("")
+    says["config"].write_text(CONFIG.format(**says) + more)
+    return says
+
+
+class Twistd(ProcessProtocol):
+    """
+    A running C{twistd mdproxy}.
+
+    @ivar said: What it logged.
+    """
+
+    def __init__(self) -> None:
+        """
+        Begin.
+        """
+        self.said = ""
+        self.ended: Deferred[int | None] = Deferred()
+        self._waiting: list[tuple[str, Deferred[None]]] = []
+
+    def spawn(self, config: Path, *options: str, output: int | None = None) -> Any:
+        """
+        Start it.
+
+        @param config: Its configuration file.
+        @param options: More of C{twistd}'s.
+        @param output: The descriptor that it writes to; C{None}: we read it.
+
+        @return: Its process transport.
+        """
+        written: Any = "r" if output is None else output
+        cast(Any, reactor).spawnProcess(
+            self,
+            sys.executable,
+            [
+                sys.executable,
+                "-c",
+                "from twisted.scripts.twistd import run; run()",
+                "-n",
+                "--pidfile=",
+                *options,
+                "mdproxy",
+                "--config-file",
+                str(config),
+            ],
+            env=os.environ,
+            childFDs={0: "w", 1: written, 2: written},
+        )
+        return self.transport
+
+    async def kill(self) -> None:
+        """
+        End it if it runs.
+        """
+        process: Any = self.transport
+        if process.pid is not None:
+            process.signalProcess("KILL")
+            await self.ended
+
+    def childDataReceived(self, child: int, data: bytes) -> None:
+        """
+        Read its log.
+        """
+        self.said += data.decode()
+        for text, waiting in list(self._waiting):
+            if text in self.said:
+                self._waiting.remove((text, waiting))
+                waiting.callback(None)
+
+    def says(self, text: str) -> Deferred[None]:
+        """
+        Wait until it has logged something.
+        """
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((text, waiting))
+        self.childDataReceived(0, b"")
+        return waiting
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        It has ended, with a status or by a signal.
+        """
+        self.ended.callback(cast(Any, reason.value).exitCode)
