@@ -31,6 +31,7 @@ from twisted.logger import Logger
 
 from mdproxy.http.front import Front
 from mdproxy.http.server import Channel
+from mdproxy.http.transports import accept_at_once
 from mdproxy.model import Caller, canonical_address
 
 #: Where instances ask (Nova's documentation, metadata service).
@@ -133,6 +134,8 @@ def open_listening(place: Place) -> socket.socket:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
             scope = socket.if_nametoindex(place.device)
         opened.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, _WITH_FRAME)
+        # What it accepts has this from it (tcp_create_openreq_child copies the socket).
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if place.family is socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
@@ -387,9 +390,11 @@ class Listener(Service):
             # The reactor takes a descriptor of its own.
             with self._open(place) as opened:
                 bound_unread(opened, self._front.bounds.write)
-                self._ports[place] = self._reactor.adoptStreamPort(
+                port = self._reactor.adoptStreamPort(
                     opened.fileno(), place.family, channels
                 )
+            accept_at_once(port)
+            self._ports[place] = port
         except OSError as error:
             return f"{place.address} port {place.port}: {error.strerror or error}"
         return None

@@ -21,7 +21,6 @@ from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     serverFromString,
-    wrapClientTLS,
 )
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -37,6 +36,7 @@ from mdproxy.config import (
 )
 from mdproxy.http.client import NovaConnection
 from mdproxy.http.front import Front
+from mdproxy.http.transports import connect_at_once, encrypt_at_once
 from mdproxy.introspection.status import (
     IntrospectionService,
     Status,
@@ -233,13 +233,15 @@ def make_upstream(
     except TlsMisconfigured as error:
         raise usage.UsageError(str(error)) from None
 
+    opening = connect_at_once(reactor)
+
     def connect(
         endpoint: Endpoint, factory: Factory[NovaConnection], seconds: float
     ) -> Deferred[Any]:
-        tcp = _tcp(reactor, endpoint, seconds)
+        tcp = _tcp(opening, endpoint, seconds)
         if endpoint.tls is None:
             return tcp.connect(factory)
-        return wrapClientTLS(endpoint.tls, tcp).connect(factory)
+        return tcp.connect(encrypt_at_once(endpoint.tls, factory))
 
     return Upstream(
         endpoints,

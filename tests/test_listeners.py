@@ -709,6 +709,19 @@ class OpenListeningTests(SynchronousTestCase):
                         taken += accepted.send(b"x" * 65536)
                 self.assertLess(taken, 400_000)
 
+    def test_sends_without_delay(self) -> None:
+        """
+        What is accepted need not be told to send at once (TCP_NODELAY).
+        """
+        for address in ("127.0.0.1", "::1"):
+            opened = self.opened(Place(address, 0))
+            with socket.create_connection(opened.getsockname()[:2]):
+                accepted, _peer = opened.accept()
+                with accepted:
+                    self.assertTrue(
+                        accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                    )
+
     def test_loopback_has_no_source(self) -> None:
         """
         A connection over loopback has a frame without a source, and so no MAC.

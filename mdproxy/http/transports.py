@@ -1,0 +1,279 @@
+# -*- test-case-name: tests.test_http_transports -*-
+"""
+TCP transports that send at once.
+
+Twisted's own keep what is written until the reactor says that the socket takes it,
+though it nearly always does: two changes of the epoll set and a turn of the loop for
+each message (U{https://github.com/twisted/twisted/issues/5303}).  These try the socket
+first.  Whatever is out of the ordinary is left to Twisted's own code: bytes that wait
+already, a socket that takes no more, an error, a connection that is being closed.
+
+The server side is put in by the documented C{transport} of L{tcp.Port}.  Beyond that
+this module knows names of Twisted that are not public, in one place (L{_NAMES}); where
+one of them is missing connections have the stock transports and the log says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from errno import ENOBUFS, EWOULDBLOCK
+from functools import cache
+from typing import Any, Final, cast
+
+from twisted.internet import main, tcp
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IConnector,
+    IListeningPort,
+    IOpenSSLClientConnectionCreator,
+    IProtocolFactory,
+)
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import ClientFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, providedBy
+
+_log = Logger()
+
+#: What a C{send} says that could not take anything now (as in C{writeSomeData}).
+_LATER: Final = frozenset({EWOULDBLOCK, ENOBUFS})
+
+#: What is used here and is not public.
+_NAMES: Final = (
+    "_tempDataBuffer",
+    "_writeDisconnecting",
+    "_writeDisconnected",
+    "_closeWriteConnection",
+    "_shouldShutdown",
+    "_aborting",
+    "_makeTransport",
+)
+
+
+class _AtOnce(tcp.Connection):
+    """
+    A connection that sends at once what it can.
+    """
+
+    reactor: Any
+
+    #: Closing the only descriptor of a connection says all that C{shutdown} would.
+    _shouldShutdown = False
+
+    def write(self, data: bytes) -> None:
+        """
+        Provide C{ITransport.write}.
+        """
+        if not data or self._must_wait():
+            super().write(data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError as error:
+            sent = 0
+            if error.errno not in _LATER:
+                self._be_broken()
+        if sent != len(data):
+            super().write(data[sent:])
+
+    def writeSequence(self, iovec: Any) -> None:
+        """
+        Provide C{ITransport.writeSequence}.
+        """
+        self.write(b"".join(iovec))
+
+    def loseWriteConnection(self) -> None:
+        """
+        Provide C{ITCPTransport.loseWriteConnection}; the protocol may be told of it
+        before this returns.
+        """
+        if self._must_wait():
+            super().loseWriteConnection()
+            return
+        self._writeDisconnecting = self._writeDisconnected = True
+        self._closeWriteConnection()
+
+    def loseConnection(self) -> None:
+        """
+        Provide C{ITransport.loseConnection}.
+        """
+        if self._must_wait():
+            super().loseConnection()
+            return
+        self.disconnecting = True
+        self.stopReading()
+        # Never before this returns: the caller may be in the middle of something.
+        self.reactor.callLater(0, self._lose)
+
+    def _lose(self) -> None:
+        """
+        Close, unless there is more to send since, or it happened already.
+        """
+        if not self.connected or self._aborting:
+            return
+        if self._tempDataBuffer or self.dataBuffer or self.producer is not None:
+            self.startWriting()
+        else:
+            self.connectionLost(Failure(main.CONNECTION_DONE))
+
+    def _must_wait(self) -> bool:
+        """
+        Tell whether a write is Twisted's business.
+
+        What a producer that is asked for each piece writes must be: the next piece is
+        asked for when the buffer has been sent.
+        """
+        return bool(
+            self._tempDataBuffer
+            or self.dataBuffer
+            or not self.connected
+            or self.disconnecting
+            or self._writeDisconnecting
+            or self._aborting
+            or self.TLS
+            or (self.producer is not None and not self.streamingProducer)
+        )
+
+    def _be_broken(self) -> None:
+        """
+        Have the reactor find out what C{send} said.
+
+        The kernel tells an error once, and it was told here: a connection that was
+        reset would read like one that was ended.
+        """
+
+        def read() -> ConnectionLost | ConnectionDone | None:
+            why = tcp.Connection.doRead(self)
+            return main.CONNECTION_LOST if why is main.CONNECTION_DONE else why
+
+        self.doRead = read  # type: ignore[method-assign]
+        self.doWrite = lambda: main.CONNECTION_LOST  # type: ignore[method-assign]
+
+
+class _Server(_AtOnce, tcp.Server):
+    """
+    The server side of a connection.
+    """
+
+
+class _Client(_AtOnce, tcp.Client):
+    """
+    The client side of a connection.
+    """
+
+
+class _Connector(tcp.Connector):
+    """
+    Makes client sides.
+    """
+
+    def _makeTransport(self) -> _Client:
+        """
+        Make the transport of one attempt.
+        """
+        return _Client(self.host, self.port, self.bindAddress, self, self.reactor)
+
+
+class _AtOnceReactor:
+    """
+    A reactor whose outgoing TCP connections send at once; all else is its own.
+    """
+
+    def __init__(self, reactor: PosixReactorBase) -> None:
+        """
+        Stand in for a reactor.
+        """
+        self._reactor = reactor
+        directlyProvides(self, providedBy(reactor))
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float = 30.0,
+        bindAddress: Any = None,
+    ) -> IConnector:
+        """
+        Provide C{IReactorTCP.connectTCP}.
+        """
+        connector = _Connector(host, port, factory, timeout, bindAddress, self._reactor)
+        connector.connect()
+        return connector
+
+    def __getattr__(self, name: str) -> Any:
+        """
+        Be the reactor otherwise.
+        """
+        return getattr(self._reactor, name)
+
+
+def accept_at_once(port: IListeningPort) -> None:
+    """
+    Have the connections that a port accepts send at once, if it is a stock TCP port.
+
+    @param port: What the reactor listens with, before it has accepted anything.
+    """
+    if type(port) is not tcp.Port or getattr(port, "transport", None) is not tcp.Server:
+        _say_once(f"{type(port).__name__} is not Twisted's own TCP port")
+    elif _is_known():
+        port.transport = _Server
+
+
+def connect_at_once(reactor: Any) -> Any:
+    """
+    Have the connections that a reactor opens send at once, if its TCP is the stock one.
+
+    @param reactor: The reactor, as endpoints need it.
+
+    @return: What endpoints are to be made with in its place; perhaps the reactor.
+    """
+    connects = getattr(type(reactor), "connectTCP", None)
+    if connects is not PosixReactorBase.connectTCP:
+        _say_once(f"{type(reactor).__name__} does not have Twisted's own TCP")
+    elif _is_known():
+        return _AtOnceReactor(reactor)
+    return reactor
+
+
+def encrypt_at_once(
+    creator: IOpenSSLClientConnectionCreator, factory: IProtocolFactory
+) -> TLSMemoryBIOFactory:
+    """
+    Put TLS around the protocols of a factory, without Twisted's gathering of small
+    writes for the next turn of the loop.
+
+    @param creator: Makes the client side of TLS.
+    @param factory: Makes the protocols.
+
+    @return: A factory for the connections of an endpoint.
+    """
+    encrypted = TLSMemoryBIOFactory(creator, True, factory)
+    encrypted.protocol = TLSMemoryBIOProtocol
+    return encrypted
+
+
+def _is_known(names: Sequence[str] = _NAMES) -> bool:
+    """
+    Tell whether this Twisted has the names that are used here.
+    """
+    places = (
+        FileDescriptor(reactor=cast(Any, object())),
+        tcp.Connection,
+        tcp.Connector,
+    )
+    missing = [n for n in names if not any(hasattr(place, n) for place in places)]
+    if missing:
+        _say_once(f"Twisted has no {', '.join(missing)}")
+    return not missing
+
+
+@cache
+def _say_once(why: str) -> None:
+    """
+    Tell the operator, once, why connections are slower than they could be.
+    """
+    _log.warn("connections have Twisted's own transports: {why}", why=why)
