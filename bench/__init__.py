@@ -1,0 +1,3 @@
+"""
+How fast the proxy is, against what operators run, on the same machine in one run.
+"""
