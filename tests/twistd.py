@@ -92,7 +92,7 @@ class Twistd(ProcessProtocol):
         """
         self.said = ""
         self.ended: Deferred[int | None] = Deferred()
-        self._waiting: list[tuple[str, Deferred[None]]] = []
+        self._waiting: list[tuple[str, int, Deferred[None]]] = []
 
     def spawn(self, config: Path, *options: str, output: int | None = None) -> Any:
         """
@@ -138,17 +138,19 @@ class Twistd(ProcessProtocol):
         Read its log.
         """
         self.said += data.decode()
-        for text, waiting in list(self._waiting):
-            if text in self.said:
-                self._waiting.remove((text, waiting))
+        for text, start, waiting in list(self._waiting):
+            if text in self.said[start:]:
+                self._waiting.remove((text, start, waiting))
                 waiting.callback(None)
 
-    def says(self, text: str) -> Deferred[None]:
+    def says(self, text: str, start: int = 0) -> Deferred[None]:
         """
         Wait until it has logged something.
+
+        @param start: How much of what it said does not count.
         """
         waiting: Deferred[None] = Deferred()
-        self._waiting.append((text, waiting))
+        self._waiting.append((text, start, waiting))
         self.childDataReceived(0, b"")
         return waiting
 
