@@ -145,6 +145,7 @@ class PackagingTests(SynchronousTestCase):
         @param host: Where mdproxy was installed.
         """
         self.assertIn("mdproxy", host.plugins())
+        self.assertIn("mdproxy-epoll", host.call("twistd", "--help-reactors"))
         self.assertIn("--config-file", host.call("twistd", "mdproxy", "--help"))
         self.assertIn("check-config", host.call("mdproxyctl", "--help"))
 

@@ -30,12 +30,10 @@ def turning(kind: Callable[[], EPollReactor]) -> Iterator[EPollReactor]:
     try:
         yield reactor
     finally:
-        for selectable in reactor.removeAll():
-            with suppress(OSError, AttributeError):
+        for selectable in {*reactor.getReaders(), *reactor.getWriters()}:
+            with suppress(AttributeError):
                 selectable.socket.close()
-        waker: Any = reactor.waker
-        reactor.removeReader(waker)
-        waker.connectionLost(None)
+        reactor.waker.connectionLost(None)
         reactor._poller.close()
 
 
