@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 from mdproxy.headers import for_instance
 from mdproxy.model import Request, ResponseHead
 
-#: As many bytes are given to the C parser at once; bounds hold to within this.
+#: As many bytes are given to the C parser at once.
 _SLICE: Final = 4096
 
 #: What ends a head, a chunked body, and trailers.
@@ -39,6 +39,12 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
 
 #: A Host: what a name, an IPv4 or bracketed IPv6 address and a port may hold.
 _HOST = re.compile(rb"[0-9A-Za-z._~:\[\]%-]*\Z")
+
+#: The last lines of chunks, from their last octet: no trailer field, or one.
+_LAST_LINES: Final = re.compile(rb"[^\r\n]\r\n\r\n\Z")
+
+#: How a response begins.
+_NAME: Final = b"HTTP/"
 
 _LENGTH = re.compile(rb"[0-9]{1,15}\Z")
 
@@ -95,7 +101,8 @@ class RequestReader:
 
     @ivar _begun: Whether a request's first byte has been read.
     @ivar _headed: Whether its head is complete.
-    @ivar _raw: How many bytes it has taken so far, give or take a slice.
+    @ivar _raw: How many bytes it has taken so far.
+    @ivar _line: Its first line, as far as it came.
     @ivar _leading: The part of an empty line that stood before it.
     @ivar _tail: The latest three bytes of it, which may begin an L{_END}.
     @ivar _left: How many bytes of its body are still to come, if that was told.
@@ -114,6 +121,7 @@ class RequestReader:
     _headed: bool = field(init=False, default=False)
     _expecting: bool = field(init=False, default=False)
     _raw: int = field(init=False, default=0)
+    _line: bytes = field(init=False, default=b"")
     _leading: bytes = field(init=False, default=b"")
     _tail: bytes = field(init=False, default=b"")
     _left: int = field(init=False, default=0)
@@ -202,7 +210,8 @@ class RequestReader:
         Between two requests of one piece it would pass over any number of line ends,
         and between two pieces over none.
         """
-        limit = min(len(data), start + _SLICE)
+        # One byte past a bound is enough to see that it is past.
+        limit = min(len(data), start + _SLICE, start + self._most() + 1 - self._raw)
         if self._left:
             return min(limit, start + self._left)
         seam = (self._tail + data[start : start + 3]).find(_END)
@@ -217,8 +226,9 @@ class RequestReader:
 
         @return: Whether to go on.
         """
-        if self._begun:
-            self._raw += len(data)
+        self._raw += len(data)
+        if not self._line.endswith(b"\n"):
+            self._line += data[: data.find(b"\n") + 1] or data
         try:
             try:
                 self._parser.feed_data(data)
@@ -239,13 +249,19 @@ class RequestReader:
         """
         Bound what an unfinished request takes, framing and all.
         """
-        if not self._begun:
-            return
-        if not self._headed and self._raw > self._bounds.max_head:
+        if self._raw > self._most():
+            if self._headed:
+                raise BadRequest(413, "chunk framing too large")
             raise BadRequest(431, "head too large")
+
+    def _most(self) -> int:
+        """
+        Tell how many bytes a request may take by now.
+        """
+        if not self._headed:
+            return self._bounds.max_head
         # One-byte chunks take six bytes for one.
-        if self._raw > self._bounds.max_head + 8 * self._bounds.max_body:
-            raise BadRequest(413, "chunk framing too large")
+        return self._bounds.max_head + 8 * self._bounds.max_body
 
     def on_message_begin(self) -> None:
         """
@@ -255,7 +271,7 @@ class RequestReader:
         self._headed = self._framed = self._expecting = False
         self._headers, self._body = [], []
         self._target = self._leading = b""
-        self._raw = self._body_size = self._left = 0
+        self._body_size = self._left = 0
 
     def on_url(self, part: bytes) -> None:
         """
@@ -284,15 +300,17 @@ class RequestReader:
         """
         The head is complete: judge it before any byte of a body is read.
         """
+        self._check_raw()
         self._headed = True
         method = self._parser.get_method()
         version = self._parser.get_http_version()
-        size = len(self._target) + sum(len(n) + len(v) + 4 for n, v in self._headers)
-        if size > self._bounds.max_head:
-            raise BadRequest(431, "head too large")
         if version not in ("1.0", "1.1"):
             raise BadRequest(505, "not HTTP/1.0 or 1.1")
         _check_line(method, self._target)
+        # llhttp takes any number of spaces, and RTSP for HTTP.
+        words = method, self._target, version.encode()
+        if self._line != b"%b %b HTTP/%b\r\n" % words:
+            raise BadRequest(400, "request line")
         self._check_host(version)
         self._check_framing(version)
         self._check_expectation(version)
@@ -312,6 +330,7 @@ class RequestReader:
         The request is whole (the parser calls this).
         """
         self._begun = self._headed = self._expecting = False
+        self._raw, self._line = 0, b""
         keep_alive = self._parser.should_keep_alive()
         self._over = not keep_alive
         self._done.append(
@@ -435,6 +454,10 @@ class ResponseReader:
     @ivar _head_request: Whether the response answers HEAD, and so has no body.
     @ivar _max_head: How many bytes its head may take, interim ones included.
     @ivar _raw: How many bytes it took before its head was complete.
+    @ivar _start: The first few bytes of a head.
+    @ivar _tail: The latest few bytes of a head, or of chunks.
+    @ivar _left: How many bytes of the body are still to come, if that was told.
+    @ivar _chunked: Whether the body comes in chunks.
     @ivar _head_size: How many of them were fields.
     """
 
@@ -445,6 +468,10 @@ class ResponseReader:
     _headers: list[tuple[bytes, bytes]] = field(init=False, factory=list)
     _phrase: bytes = field(init=False, default=b"")
     _raw: int = field(init=False, default=0)
+    _start: bytes = field(init=False, default=b"")
+    _tail: bytes = field(init=False, default=b"")
+    _left: int | None = field(init=False, default=None)
+    _chunked: bool = field(init=False, default=False)
     _head_size: int = field(init=False, default=0)
     _interim: int = field(init=False, default=0)
     _headed: bool = field(init=False, default=False)
@@ -472,8 +499,49 @@ class ResponseReader:
         """
         if self._ended:
             raise BadResponse("bytes after the response")
-        if not self._headed:
-            self._raw += len(data)
+        while data and not self._ended:
+            end = len(data)
+            if not self._headed:
+                end = self._find_cut(data)
+                self._check_start(data)
+            elif self._left is not None:
+                end = self._left
+            self._parse(data[:end])
+            data = data[end:]
+        # The response was whole before it: a body where none may be (RFC 9110 section
+        # 6.4.1), or a response to nobody.
+        self._excess = self._excess or bool(data)
+        events, self._events = self._events, []
+        if self._ended and self._excess:
+            events = [End(False) if isinstance(e, End) else e for e in events]
+        return events
+
+    def _find_cut(self, data: bytes) -> int:
+        """
+        Find up to where to give data to the parser: no further than to a head's end.
+
+        @return: How many bytes.
+        """
+        tail = self._tail[-3:]
+        end = (tail + data).find(_END)
+        return len(data) if end < 0 else end + len(_END) - len(tail)
+
+    def _check_start(self, data: bytes) -> None:
+        """
+        Demand that each head begins with the protocol's name: llhttp passes over line
+        ends before it, and takes others for HTTP.
+        """
+        self._start = (self._start + data[: len(_NAME)])[: len(_NAME)]
+        if not _NAME.startswith(self._start):
+            raise BadResponse("not HTTP")
+
+    def _parse(self, data: bytes) -> None:
+        """
+        Give bytes to the parser.
+        """
+        in_head = not self._headed
+        if in_head or self._chunked:
+            self._tail = (self._tail + data)[-5:]
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -481,15 +549,14 @@ class ResponseReader:
         except httptools.HttpParserError as error:
             if not self._ended:
                 raise self._cause(error) from None
-            # The response was whole before it: what follows is a body where none
-            # may be (RFC 9110 section 6.4.1), or a response to nobody.
             self._excess = True
-        if not self._headed and self._raw > self._max_head:
-            raise BadResponse("head too large")
-        events, self._events = self._events, []
-        if self._ended and self._excess:
-            events = [End(False) if isinstance(e, End) else e for e in events]
-        return events
+        if in_head:
+            self._raw += len(data)
+            if self._raw > self._max_head:
+                raise BadResponse("head too large")
+        elif self._chunked and self._ended:
+            # llhttp passes over line ends behind a response, too.
+            self._excess |= _LAST_LINES.match(self._tail) is None
 
     def close(self) -> list[ResponseEvent]:
         """
@@ -547,11 +614,13 @@ class ResponseReader:
             raise BadResponse("bad octets in the reason phrase")
         length = self._framing()
         if status < 200:
+            if length or self._chunked:
+                raise BadResponse("body of an interim response")
             self._interim += 1
             if self._interim > 8:
                 raise BadResponse("too many interim responses")
             return
-        self._headed = True
+        self._headed, self._left, self._tail = True, length, b""
         self._bodiless = self._head_request or status in (204, 304)
         self._events.append(
             ResponseHead(
@@ -575,6 +644,7 @@ class ResponseReader:
             raise BadResponse("chunks in HTTP/1.0")
         if len(lengths) > 1 or any(_LENGTH.match(n) is None for n in lengths):
             raise BadResponse("bad Content-Length")
+        self._chunked = bool(codings)
         self._until_close = not codings and not lengths
         return int(lengths[0]) if lengths else None
 
@@ -586,12 +656,16 @@ class ResponseReader:
             self._excess = True
         else:
             self._events.append(part)
+            if self._left is not None:
+                self._left -= len(part)
 
     def on_message_complete(self) -> None:
         """
         A response is complete (the parser calls this).
         """
-        if self._headed and not self._ended:
+        if not self._headed:
+            self._start = self._tail = b""
+        elif not self._ended:
             self._end()
 
     def _end(self) -> None:
