@@ -14,10 +14,12 @@ from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.http.transports import (
@@ -477,15 +479,109 @@ class AtOnceTests(TransportTests):
 
     def test_sent(self) -> None:
         """
-        What is written is at the other side before the reactor turns; what was joined
-        is there together.
+        What is written is at the other side when the turn ends; what was joined, or
+        written in the same turn, is there together.
         """
         transport = self.connect(Noting())
-        transport.write(b"now")
-        self.assertEqual(self.peer.recv(100), b"now")
-        transport.writeSequence([b"head", b"body"])
-        self.assertEqual(self.peer.recv(100), b"headbody")
+        transport.write(b"head")
+        transport.write(b"body")
+        self.assertIsNone(read_now(self.peer))
+        self.reactor.runUntilCurrent()
+        self.assertEqual(read_now(self.peer), b"headbody")
+        transport.writeSequence([b"more", b" of it"])
+        self.assertEqual(read_now(self.peer), b"more of it")
         self.assertEqual(self.reactor.getWriters(), [])
+
+    def test_alone(self) -> None:
+        """
+        After a turn in which only one connection wrote, the next few writes go out
+        before theirs ends; then it is tried again.
+        """
+        transport = self.connect(Noting())
+        kept = []
+        for _ in range(50):
+            transport.write(b"x")
+            kept.append(read_now(self.peer) is None)
+            self.reactor.runUntilCurrent()
+            if kept[-1]:
+                self.assertEqual(read_now(self.peer), b"x")
+        self.assertEqual(kept, [number % 16 == 0 for number in range(50)])
+
+    def test_together(self) -> None:
+        """
+        Where several connections write in each turn, all of them send when it ends.
+        """
+        first = self.connect(Noting())
+        peers = [self.peer]
+        second = self.connect(Noting())
+        peers.append(self.peer)
+        self.addCleanup(peers[0].close)
+        for _ in range(5):
+            first.write(b"one")
+            second.write(b"two")
+            self.assertEqual([read_now(peer) for peer in peers], [None, None])
+            self.reactor.runUntilCurrent()
+            self.assertEqual([read_now(peer) for peer in peers], [b"one", b"two"])
+
+    def test_aborted(self) -> None:
+        """
+        Of a connection that is broken before the turn ends nothing is sent.
+        """
+        protocol = Noting()
+        transport = self.connect(protocol)
+        transport.write(b"for somebody else")
+        transport.abortConnection()
+        settle(self.reactor)
+        self.assertRaises(ConnectionResetError, self.peer.recv, 100)
+        self.assertEqual(protocol.told, ["made", "ConnectionAborted"])
+
+    def test_lost(self) -> None:
+        """
+        A connection that is lost before the turn ends does not keep the others from
+        sending.
+        """
+        lost = self.connect(Noting())
+        ended = self.peer
+        self.addCleanup(ended.close)
+        other = self.connect(Noting())
+        lost.write(b"nobody reads it")
+        other.write(b"somebody does")
+        reset(ended)
+        lost.doRead()
+        lost.connectionLost(Failure(ConnectionLost()))
+        self.reactor.runUntilCurrent()
+        self.assertEqual(read_now(self.peer), b"somebody does")
+
+    def test_fault(self) -> None:
+        """
+        A protocol that fails when its connection sends costs only that connection.
+        """
+
+        class Failing(Noting):
+            """
+            Can't pause.
+            """
+
+            def pauseProducing(self) -> None:
+                """
+                Fail.
+                """
+                raise ZeroDivisionError
+
+        bad = Failing()
+        transport = self.connect(bad)
+        self.addCleanup(self.peer.close)
+        transport.registerProducer(bad, True)
+        good = self.connect(Noting())
+        transport.bufferSize = 10
+        transport.socket = FailingOnce(transport.socket, EWOULDBLOCK)
+        transport.write(b"more than ten bytes")
+        good.write(b"here")
+        self.reactor.runUntilCurrent()
+        self.assertEqual(read_now(self.peer), b"here")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        settle(self.reactor)
+        self.assertEqual(bad.told, ["made", "stop", "ConnectionAborted"])
 
     def test_behind(self) -> None:
         """
@@ -504,12 +600,13 @@ class AtOnceTests(TransportTests):
 
     def test_ended(self) -> None:
         """
-        The other side sees the end of what is written before the reactor turns.
+        The other side sees the end of what is written when the turn ends.
         """
         protocol = HalfCloseable()
         transport = self.connect(protocol)
         transport.write(b"all")
         transport.loseWriteConnection()
+        self.reactor.runUntilCurrent()
         self.assertEqual([self.peer.recv(100), self.peer.recv(100)], [b"all", b""])
         self.assertEqual(protocol.told, ["made", "write-lost"])
         self.assertEqual(self.reactor.getWriters(), [])
