@@ -16,7 +16,7 @@ of their module; an exception that a protocol raises keeps it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from errno import EINTR
 from select import EPOLLIN
 from typing import Any, Final
@@ -42,6 +42,7 @@ class PlainReadsReactor(EPollReactor):
         Take the shorter way, if this Twisted has the names that it needs.
         """
         super().__init__()
+        self._at_turn_end: list[Callable[[], object]] = []
         missing = [name for name in names if not hasattr(self, name)]
         if missing:
             _log.warn(
@@ -50,6 +51,32 @@ class PlainReadsReactor(EPollReactor):
             )
         else:
             self.doPoll = self.doIteration = self._poll  # type: ignore[method-assign]
+        self._polls = not missing
+
+    def callAtTurnEnd(self, call: Callable[[], object]) -> None:
+        """
+        Have something called once, behind all events of the present turn.
+
+        Outside of a turn's events, such as in a delayed call, that is before the
+        reactor waits for the next ones.
+
+        @param call: What to call; an exception that it raises is logged.
+        """
+        if self._polls:
+            self._at_turn_end.append(call)
+        else:
+            self.callLater(0, call)
+
+    def _end_turn(self) -> None:
+        """
+        Call what was to be called at the end.
+        """
+        calls, self._at_turn_end = self._at_turn_end, []
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                _log.failure("at the end of a turn")
 
     def _poll(self, timeout: float | None) -> None:
         """
@@ -59,6 +86,10 @@ class PlainReadsReactor(EPollReactor):
             takes.
         """
         selectables = self._selectables
+        if self._at_turn_end:
+            self._end_turn()
+            # There may be delayed calls now that the time to wait was not made for.
+            timeout = 0
         try:
             events = self._poller.poll(
                 -1 if timeout is None else timeout, len(selectables)
@@ -76,6 +107,8 @@ class PlainReadsReactor(EPollReactor):
                 log.callWithLogger(
                     selectable, self._doReadOrWrite, selectable, fd, event
                 )
+        if self._at_turn_end:
+            self._end_turn()
 
     def _read(self, selectable: Any) -> bool:
         """

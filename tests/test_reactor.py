@@ -449,6 +449,24 @@ class PlainReadsReactorTests(ReactorTests):
 
     kind = PlainReadsReactor
 
+    def test_end_of_turn(self) -> None:
+        """
+        What events ask for is called once, behind all of them.
+        """
+        called: list[str] = []
+
+        def read() -> None:
+            called.append("read")
+            self.reactor.callAtTurnEnd(lambda: called.append("end"))
+
+        both = [self.readable(read) for _ in range(2)]
+        self.reactor.iterate(0)
+        self.assertEqual(called, ["read", "read", "end", "end"])
+        for each in both:
+            self.reactor.removeReader(each)
+        settle(self.reactor)
+        self.assertEqual(len(called), 4)
+
     def test_context(self) -> None:
         """
         What a plain read logs in the old way has no prefix; in a write it has.
@@ -459,6 +477,36 @@ class PlainReadsReactorTests(ReactorTests):
         self.reactor.iterate(0)
         self.assertEqual(self.prefixes(), ["-", "selectable,1"])
 
+    def test_between_turns(self) -> None:
+        """
+        What a delayed call asks for is called before anything is waited for, and so is
+        what that asks for in turn.
+        """
+        called: list[str] = []
+
+        def end() -> None:
+            called.append("end")
+            self.reactor.callAtTurnEnd(lambda: called.append("end again"))
+            self.reactor.callLater(0, called.append, "later")
+
+        self.reactor.callAtTurnEnd(end)
+        # It would wait for ever.
+        self.reactor.doIteration(None)
+        self.assertEqual(called, ["end", "end again"])
+        self.reactor.iterate(0)
+        self.assertEqual(called, ["end", "end again", "later"])
+
+    def test_end_of_turn_fails(self) -> None:
+        """
+        One that fails is logged, and the others are called.
+        """
+        called: list[str] = []
+        for call in (fail, lambda: called.append("end")):
+            self.reactor.callAtTurnEnd(call)
+        self.reactor.doIteration(0)
+        self.assertEqual(called, ["end"])
+        self.assertEqual(len(self.flushLoggedErrors(OwnError)), 1)
+
 
 class OtherTwistedTests(ReactorTests):
     """
@@ -466,6 +514,15 @@ class OtherTwistedTests(ReactorTests):
     """
 
     kind = staticmethod(lambda: PlainReadsReactor(["_poller", "_gone"]))
+
+    def test_end_of_turn(self) -> None:
+        """
+        What is to be called at the end of a turn is called with the next one.
+        """
+        called: list[str] = []
+        self.reactor.callAtTurnEnd(lambda: called.append("end"))
+        self.reactor.iterate(0)
+        self.assertEqual(called, ["end"])
 
     def test_said(self) -> None:
         """
