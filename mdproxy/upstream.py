@@ -404,6 +404,9 @@ class Upstream:
             while True:
                 self._again = False
                 now = self._clock.seconds()
+                for reach in self._reaches:
+                    if reach.idle and now >= reach.rests_until:
+                        reach.begin_trial(now)
                 while len(self._turns) and self._step(now):
                     pass
                 self._surrender(now)
@@ -425,9 +428,6 @@ class Upstream:
 
         @return: Whether there was anything to do.
         """
-        for reach in self._reaches:
-            if not reach.up and reach.idle and now >= reach.rests_until:
-                reach.begin_trial(now)
         if not self._can_do_anything(now):
             return False
         coming = sum(len(r.connecting) for r in self._reaches if not r.tardy)
@@ -438,9 +438,9 @@ class Upstream:
             if coming:
                 coming -= 1
                 continue
-            reach = next((r for r in choices if r.may_connect(now)), None)
-            if reach is not None and self._make_place():
-                self._open(reach, now)
+            way = next((r for r in choices if r.may_connect(now)), None)
+            if way is not None and self._make_place():
+                self._open(way, now)
                 return True
         return False
 

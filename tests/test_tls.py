@@ -308,6 +308,34 @@ class HandshakeTests(_Certified, SynchronousTestCase):
         self.assertEqual(exchange.summary, [UpstreamTlsFailed])
         self.assertEqual(world.received, [])
 
+    def test_who_refuses_us_is_down(self) -> None:
+        """
+        A Nova that refuses our certificate is down for the pool, with the reason, also
+        where it does so after the handshake (TLS 1.3), and whether somebody asks or a
+        connection is only kept for later.
+        """
+        server = _server_tls(self.certificates.server, self.certificates.ca)
+        pair = self.certificates.rogue_client
+        for asks in (True, False):
+            world = _World(self.client(pair=pair), server)
+            if asks:
+                world.ask()
+            else:
+                world.pool.keep_ready()
+                world.sweep.tick()
+                for pump in world.pumps:
+                    pump.flush()
+            (described,) = world.pool.describe()["endpoints"]
+            self.assertEqual((described["up"], described["idle"]), (False, 0))
+            self.assertIn("TLS failed", described["problem"])
+            for _ in range(8):
+                world.clock.advance(1)
+                world.sweep.tick()
+                for pump in world.pumps:
+                    pump.flush()
+                (described,) = world.pool.describe()["endpoints"]
+                self.assertEqual(described["up"], False)
+
     def test_refused_server_certificates(self) -> None:
         """
         A Nova that can't prove that it is Nova is told nothing, and the reason is

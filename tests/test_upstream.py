@@ -815,6 +815,497 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual((idle.summary, busy.summary), ([200, b"ok", "done"], []))
 
 
+def asked_by(mac: str, until: float = 0.0) -> Ask:
+    """
+    Make a request of an instance.
+    """
+    exchange = ask()
+    exchange.holder = ("red", mac)
+    exchange.until = until
+    return exchange
+
+
+class WaitingTests(SynchronousTestCase):
+    """
+    Requests that wait for a connection, or for Nova.
+    """
+
+    def test_fair(self) -> None:
+        """
+        One instance's burst does not starve another, which is next but one.
+        """
+        nova = _Nova(connections=1)
+        burst = [nova.send(asked_by("a")) for _ in range(50)]
+        single = nova.send(asked_by("b"))
+        for _ in range(3):
+            nova.answer()
+        self.assertEqual(single.summary, [200, b"ok", "done"])
+        self.assertEqual([bool(e.told) for e in burst], [True] * 2 + [False] * 48)
+
+    def test_waits_for_nova(self) -> None:
+        """
+        A request with time left waits while Nova is away, and is sent once it is back.
+        """
+        nova = _Nova()
+        nova.refusing = {"a"}
+        exchange = nova.send(asked_by("a", until=8))
+        nova.wait(6)
+        self.assertEqual(exchange.told, [])
+        nova.refusing = set()
+        nova.wait(1.25)
+        nova.answer()
+        self.assertEqual(exchange.summary, [200, b"ok", "done"])
+
+    def test_until(self) -> None:
+        """
+        When its time is up it fails, unsent, with what is wrong; not before, and
+        whatever is still under way.
+        """
+        nova = _Nova()
+        nova.accepting = False
+        exchange = nova.send(asked_by("a", until=4))
+        nova.wait(3.75)
+        self.assertEqual(exchange.told, [])
+        nova.wait(0.5)
+        self.assertEqual(exchange.summary, [UpstreamUnavailable])
+        self.assertEqual(exchange.sent, False)
+        self.assertIn("no connection in time", str(exchange.told[0]))
+
+    def test_until_while_nova_is_busy(self) -> None:
+        """
+        So does one that finds no free connection in its time.
+        """
+        nova = _Nova(connections=1)
+        nova.send()
+        exchange = nova.send(asked_by("a", until=2))
+        nova.wait(2.25)
+        self.assertEqual(exchange.summary, [UpstreamUnavailable])
+        self.assertIn("no free connection", str(exchange.told[0]))
+
+    def test_who_cancels_another(self) -> None:
+        """
+        One that is told that its time is up may cancel others, which then hear nothing.
+        """
+        nova = _Nova(connections=1)
+        nova.send()
+        first, second = asked_by("a", until=2), asked_by("b", until=2)
+        first.then = lambda _told: nova.pool.cancel(second)
+        nova.send(first)
+        nova.send(second)
+        nova.wait(2.25)
+        self.assertEqual(first.summary, [UpstreamUnavailable])
+        self.assertEqual(second.told, [])
+
+    def test_no_storm(self) -> None:
+        """
+        When Nova comes back after 6 seconds, one of the requests that wait is sent
+        first; the others follow, twice as many each time as were answered.
+        """
+        nova = _Nova(connections=32)
+        nova.refusing = {"a"}
+        exchanges = [nova.send(asked_by(f"{n % 24}", until=8)) for n in range(72)]
+        nova.wait(6)
+        nova.refusing = set()
+        while not nova.attempts[-1].is_busy:
+            nova.wait(0.25)
+        asked = []
+        while answered := nova.answer():
+            asked.append(answered)
+        self.assertEqual(asked[:5], [1, 2, 4, 8, 16])
+        self.assertEqual(sum(asked), 72)
+        self.assertEqual({e.summary[-1] for e in exchanges}, {"done"})
+
+    def test_slow_is_not_bad(self) -> None:
+        """
+        Where the first answers take long, the others follow all the same.
+        """
+        nova = _Nova(connections=32)
+        nova.refusing = {"a"}
+        for number in range(24):
+            nova.send(asked_by(f"{number}", until=12))
+        nova.wait(3)
+        nova.refusing = set()
+        nova.wait(5)
+        self.assertGreater(nova.arrived("a"), 12)
+
+
+class ReadyTests(SynchronousTestCase):
+    """
+    Connections that are opened for later.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a pool that opens them.
+        """
+        self.nova = _Nova(["a", "b"])
+        self.nova.pool.keep_ready()
+
+    def test_from_the_start(self) -> None:
+        """
+        Two are there before anybody asks, to the endpoint that would be asked.
+        """
+        self.assertEqual(self.nova.attempts, [])
+        self.nova.wait(0.25)
+        self.assertEqual(self.nova.states(), [(True, 2, 0, 0), (True, 0, 0, 0)])
+        self.nova.send()
+        self.assertEqual(len(self.nova.attempts), 2)
+
+    def test_while_asked(self) -> None:
+        """
+        As long as somebody asks there are two more than are in use.
+        """
+        self.nova.wait(0.25)
+        for _ in range(3):
+            self.nova.send()
+        self.nova.wait(0.25)
+        self.assertEqual(self.nova.states()[0], (True, 2, 3, 0))
+        self.nova.wait(10)
+        self.assertEqual(len(self.nova.attempts), 5)
+
+    def test_not_beyond_the_extent(self) -> None:
+        """
+        They take no place that the pool does not have.
+        """
+        for _ in range(8):
+            self.nova.send()
+        self.nova.wait(0.25)
+        self.assertEqual(self.nova.states()[0], (True, 0, 8, 0))
+
+    def test_after_recovery(self) -> None:
+        """
+        They are there again after Nova was away, though nobody asks.
+        """
+        self.nova.refusing = {"a", "b"}
+        self.nova.wait(3)
+        self.nova.refusing = set()
+        self.nova.wait(3)
+        self.assertEqual(self.nova.states()[0][:3], (True, 2, 0))
+
+    def test_closed_unused(self) -> None:
+        """
+        Where Nova closes them unused they are not opened again and again: not at all
+        while nobody asks, and ever more seldom where somebody does.
+        """
+        self.nova.wait(0.25)
+        counts = []
+        for _ in range(8):
+            for attempt in self.nova.attempts:
+                if not attempt.wire.closed:
+                    attempt.lose(ConnectionDone())
+            before = len(self.nova.attempts)
+            self.nova.wait(30)
+            counts.append(len(self.nova.attempts) - before)
+        self.assertEqual(counts, [0] * 8)
+        before = len(self.nova.attempts)
+        for _ in range(480):
+            self.nova.send()
+            self.nova.answer()
+            for attempt in self.nova.attempts:
+                if not attempt.wire.closed:
+                    attempt.lose(ConnectionDone())
+            self.nova.wait(0.25)
+        opened = len(self.nova.attempts) - before - 480
+        self.assertLess(opened, 24)
+        self.assertEqual(self.nova.states()[0][0], True)
+
+    def test_handshakes(self) -> None:
+        """
+        With TLS no more than four handshakes are under way at a time.
+        """
+        tls = client_tls("a", None, None, None, insecure=True)
+        nova = _Nova(connections=32)
+        nova.pool.renew([Endpoint("a", 8775, tls)], Patience(), Extent(32, 100))
+        nova.accepting = False
+        for _ in range(20):
+            nova.send()
+        self.assertEqual(nova.states(), [(True, 0, 0, 4)])
+
+
+class AgeTests(SynchronousTestCase):
+    """
+    Connections don't live for ever.
+    """
+
+    def lifetime(self, nova: _Nova, attempt: _Attempt, ask_now: bool) -> float:
+        """
+        Let time go by until a connection is closed.
+
+        @param ask_now: Whether it is used all the time.
+
+        @return: How long that took.
+        """
+        begin = nova.clock.seconds()
+        while not attempt.wire.closed:
+            nova.wait(0.25)
+            if ask_now:
+                nova.answer()
+                nova.send()
+            attempt.wire.settle()
+        return nova.clock.seconds() - begin
+
+    def test_age(self) -> None:
+        """
+        A connection that is used all the time is closed after about five minutes, when
+        its request is answered; the next one goes where the name points to now.
+        """
+        nova = _Nova()
+        last = nova.send()
+        self.assertGreater(self.lifetime(nova, nova.attempts[0], True), 240)
+        self.assertLess(nova.clock.seconds(), 361)
+        self.assertEqual(last.summary, [200, b"ok", "done"])
+        self.assertEqual(len(nova.attempts), 2)
+
+    def test_jitter(self) -> None:
+        """
+        Connections that were opened together are not closed together.
+        """
+        nova = _Nova()
+        for _ in range(5):
+            nova.send()
+        ages: list[int] = []
+        while len(ages) < 5:
+            nova.wait(1)
+            nova.answer()
+            for _ in range(5):
+                nova.send()
+            closed = sum(bool(attempt.wire.closed) for attempt in nova.attempts[:5])
+            ages += [int(nova.clock.seconds())] * (closed - len(ages))
+        self.assertGreater(len(set(ages)), 3)
+
+
+class HealthTests(SynchronousTestCase):
+    """
+    Endpoints that answer badly.
+    """
+
+    def healths(self, nova: _Nova) -> list[str]:
+        """
+        Tell how far each endpoint is trusted.
+        """
+        return [each["health"] for each in nova.pool.describe()["endpoints"]]
+
+    def test_ejected(self) -> None:
+        """
+        An endpoint that answers 503 three times in a row is left alone, and requests
+        go to the sound one; two times, or with a good answer in between, do not count.
+        """
+        nova = _Nova(["a", "b"])
+        for status in (503, 502, 200, 504, 503):
+            nova.send()
+            nova.answer(status)
+        self.assertEqual(self.healths(nova), ["sound", "sound"])
+        nova.send()
+        nova.answer(503)
+        self.assertEqual(self.healths(nova), ["resting", "sound"])
+        nova.send()
+        self.assertEqual((nova.arrived("a"), nova.arrived("b")), (6, 1))
+        problem = nova.pool.describe()["endpoints"][0]["problem"]
+        self.assertEqual(problem, "it answers 503")
+
+    def test_ejected_for_resets(self) -> None:
+        """
+        So is one that breaks connections before it answers, or breaks the protocol.
+        """
+        for break_off in (
+            lambda attempt: attempt.lose(ConnectionLost()),
+            lambda attempt: attempt.say(b"garbage\r\n"),
+            lambda attempt: attempt.say(_OK[:-1]) or attempt.lose(ConnectionLost()),
+        ):
+            nova = _Nova(["a", "b"])
+            for _ in range(3):
+                nova.send()
+                break_off(nova.attempts[-1])
+            self.assertEqual(self.healths(nova), ["resting", "sound"])
+
+    def test_ejected_for_silence(self) -> None:
+        """
+        So is one that does not answer in time.
+        """
+        nova = _Nova()
+        for _ in range(3):
+            nova.send()
+        nova.wait(30.25)
+        self.assertEqual(self.healths(nova), ["resting"])
+
+    def test_kept_connections_close(self) -> None:
+        """
+        That Nova closes a kept connection at the wrong moment says nothing of it.
+        """
+        nova = _Nova()
+        for _ in range(5):
+            nova.send()
+            nova.answer()
+            nova.send()
+            nova.attempts[-1].lose(ConnectionDone())
+        self.assertEqual(self.healths(nova), ["sound"])
+
+    def test_closes_after_each_answer(self) -> None:
+        """
+        Nor that it keeps none.
+        """
+        nova = _Nova()
+        for _ in range(5):
+            exchange = nova.send()
+            nova.attempts[-1].say(
+                _OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            )
+            self.assertEqual(exchange.summary[-1], "done")
+        self.assertEqual(self.healths(nova), ["sound"])
+
+    def test_cancelled(self) -> None:
+        """
+        Nor that instances do not wait for its answers.
+        """
+        nova = _Nova()
+        for _ in range(5):
+            nova.pool.cancel(nova.send())
+        self.assertEqual(self.healths(nova), ["sound"])
+
+    def test_one_instance_is_no_proof(self) -> None:
+        """
+        A fault that Nova has with one instance alone (500) does not take an endpoint
+        from the others; with several it does.
+        """
+        nova = _Nova()
+        for _ in range(10):
+            nova.send(asked_by("a"))
+            nova.answer(500)
+        self.assertEqual(self.healths(nova), ["sound"])
+        for mac in "bcd":
+            nova.send(asked_by(mac))
+            nova.answer(500)
+        self.assertEqual(self.healths(nova), ["resting"])
+
+    def test_missing_is_an_answer(self) -> None:
+        """
+        A 404 is a good answer: nothing is wrong with who gives it.
+        """
+        nova = _Nova()
+        for _ in range(10):
+            nova.send()
+            nova.answer(404)
+        self.assertEqual(self.healths(nova), ["sound"])
+
+    def test_breaker(self) -> None:
+        """
+        While the only endpoint answers 503, requests go to it one at a time, at most
+        one a second after a while, and the others wait; with the first good answer
+        they follow.
+        """
+        nova = _Nova()
+        for _ in range(3):
+            nova.send()
+        nova.answer(503)
+        exchanges = [nova.send(asked_by(f"{n}", until=20)) for n in range(20)]
+        for _ in range(40):
+            nova.wait(0.25)
+            self.assertLess(nova.answer(503), 2)
+        self.assertLess(nova.arrived("a"), 3 + 14)
+        self.assertGreater(nova.arrived("a"), 3 + 8)
+        asked = []
+        while nova.clock.seconds() < 14:
+            asked.append(nova.answer())
+            nova.wait(0.25)
+        self.assertEqual({e.summary[-1] for e in exchanges}, {"done"})
+        self.assertEqual([n for n in asked if n][:2], [1, 4])
+
+    def test_back_within_five_seconds(self) -> None:
+        """
+        Both endpoints are asked again within five seconds after they were bad for long
+        (B18), and by one request at first.
+        """
+        nova = _Nova(["a", "b"])
+        nova.pool.keep_ready()
+        nova.refusing = {"a", "b"}
+        nova.wait(60)
+        nova.refusing = set()
+        exchanges = [nova.send(asked_by(f"{n}", until=68)) for n in range(8)]
+        nova.wait(5)
+        while nova.answer():
+            pass
+        self.assertEqual({e.summary[-1] for e in exchanges}, {"done"})
+
+    def test_one_of_three(self) -> None:
+        """
+        With one of three endpoints down, nobody but who was there first notices; it is
+        looked after ever more seldom, up to every five seconds, and used again when it
+        is back (B17).
+        """
+        nova = _Nova(["a", "b", "c"])
+        nova.pool.keep_ready()
+        nova.refusing = {"a"}
+        for _ in range(120):
+            exchange = nova.send()
+            nova.answer()
+            self.assertEqual(exchange.summary, [200, b"ok", "done"])
+            nova.wait(0.5)
+        probes = [a for a in nova.attempts if a.endpoint.host == "a"]
+        self.assertLess(len(probes), 24)
+        self.assertGreater(len(probes), 12)
+        nova.refusing = set()
+        nova.wait(6)
+        nova.send()
+        self.assertEqual(nova.arrived("a"), 1)
+
+    def test_black_hole(self) -> None:
+        """
+        An endpoint that does not react is not waited for once that is known, though it
+        is looked after.
+        """
+        nova = _Nova(["a", "b"])
+        nova.pool.keep_ready()
+        nova.accepting = False
+        nova.send(asked_by("a", until=4))
+        nova.wait(0.5)
+        nova.attempts[-1].accept()
+        nova.wait(5)
+        nova.answer()
+        for _ in range(20):
+            exchange = nova.send(asked_by("a", until=nova.clock.seconds() + 4))
+            for attempt in nova.attempts:
+                if attempt.endpoint.host == "b" and not attempt.opening.called:
+                    attempt.accept()
+            nova.answer()
+            self.assertEqual(exchange.summary, [200, b"ok", "done"])
+            nova.wait(1)
+
+    def test_post_is_not_for_trying(self) -> None:
+        """
+        What can't be repeated is not sent to an endpoint that is only being tried.
+        """
+        nova = _Nova(["a", "b"])
+        for _ in range(3):
+            nova.send()
+        nova.answer(503)
+        nova.wait(0.5)
+        self.assertEqual(self.healths(nova), ["tried", "sound"])
+        nova.send(ask(b"POST"))
+        self.assertEqual(nova.arrived("b"), 1)
+        nova.send()
+        self.assertEqual(nova.arrived("a"), 4)
+
+    def test_trial_fails(self) -> None:
+        """
+        One bad answer ends a trial, and the next rest is longer.
+        """
+        nova = _Nova(["a", "b"])
+        for _ in range(3):
+            nova.send()
+        nova.answer(503)
+        rests = []
+        for _ in range(8):
+            begin = nova.clock.seconds()
+            while self.healths(nova)[0] == "resting":
+                nova.wait(0.25)
+            rests.append(nova.clock.seconds() - begin)
+            nova.send()
+            nova.answer(503)
+        self.assertEqual(sorted(rests), rests)
+        self.assertGreaterEqual(rests[-1], 4)
+        self.assertLessEqual(rests[-1], 5.25)
+
+
 class RenewTests(SynchronousTestCase):
     """
     A new configuration while requests are in flight.
