@@ -16,6 +16,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _SCHEDULER_CLOCK = 2
 #: For how many seconds to look how busy others are.
 _PROBE = 0.2
+#: The most that a system uses which nobody asks anything, in cores.
+_AT_REST = 0.03
 #: The parent of all threads of the kernel.
 _KTHREADD = 2
 
@@ -153,6 +155,24 @@ def await_quiet(most_foreign: float, patience: float) -> None:
         time.sleep(_PROBE)
         now = account([])
         if now.foreign_since(before) <= most_foreign:
+            return
+        before = now
+
+
+def await_rest(roots: Iterable[int], patience: float = 20.0) -> None:
+    """
+    Wait until a system has nothing left to do.
+
+    One that was asked too much goes on with what nobody waits for any more.
+
+    @param patience: For how many seconds to wait for that.
+    """
+    end = time.monotonic() + patience
+    before = account(roots)
+    while time.monotonic() < end:
+        time.sleep(_PROBE)
+        now = account(roots)
+        if (now.system - before.system) / (now.time - before.time) < _AT_REST:
             return
         before = now
 

@@ -11,6 +11,8 @@ from bench.systems import REACTOR
 
 #: Whom everybody is compared with.
 PEER = "nginx"
+#: What is ours.
+OURS = ("mdproxy", REACTOR)
 #: Whose cost is compared with the proxy's.
 NEUTRON = "neutron"
 
@@ -78,7 +80,7 @@ def _both(
     """
     Say what must be reached on either reactor.
     """
-    return tuple(Mark(name, metric, least, most) for name in ("mdproxy", REACTOR))
+    return tuple(Mark(name, metric, least, most) for name in OURS)
 
 
 @frozen
@@ -106,9 +108,8 @@ class Case:
     idle: bool = False
 
 
-_OURS = ("mdproxy", REACTOR)
-_FEW = (PEER, *_OURS)
-_MOST = (PEER, "haproxy", *_OURS, NEUTRON)
+_FEW = (PEER, *OURS)
+_MOST = (PEER, "haproxy", *OURS, NEUTRON)
 _ALL = (*_MOST, "neutron-shipped")
 _KEPT = _cost(1.5, 1.1)
 _NEW = _cost(2.2, 2.2)
@@ -173,7 +174,7 @@ CASES = (
         "idle-1000",
         "1,000 idle connections: memory",
         "loopback",
-        (PEER, "haproxy", *_OURS, NEUTRON),
+        (PEER, "haproxy", *OURS, NEUTRON),
         (*_both("rest", most=60), *_both("idle", most=3)),
         connections=1000,
         idle=True,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from statistics import median
 
 from attrs import frozen
@@ -75,7 +76,8 @@ class Sample:
 
         Bad ones count like good ones: they have been worked for.
         """
-        return self.cpu * 1e6 / max(self.answers.requests, 1)
+        requests = self.answers.requests
+        return self.cpu * 1e6 / requests if requests else inf
 
 
 #: The rounds of one system, by their number.

@@ -21,6 +21,22 @@ from bench.report import CaseReport
 from bench.systems import STARTERS
 from tests.lab.stage import LabError
 
+#: What whoever reads the figures must know.
+CONDITIONS = (
+    "interleaved rounds; medians, and of ratios the median of each round's",
+    "the system under test has one core, load (wrk) and backend (nginx) the other",
+    "CPU: the scheduler's account of all processes and threads of the system;"
+    " calls: system calls, counted in rounds of their own",
+    "on loopback and with TLS, mdproxy identifies by address (kind = address,"
+    " identify_by = address); between namespaces by frame, neighbour and inventory",
+    "mdproxy: all defaults, counters, limits and deadlines on; all load comes from one"
+    " instance, so what one may use was raised, and upstream.max_connections to 512",
+    "nginx: 1 worker, HMAC in njs for every request, upstream keepalive 512, no access"
+    " log; haproxy: 1 thread, hmac converter, http-reuse always",
+    "neutron: haproxy as its template has it and the agent with its default of workers,"
+    " only the port lookup stubbed; the agent's backlog, 5 as shipped, is repaired"
+    " (metadata_backlog takes effect); neutron-shipped: it is not",
+)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -124,7 +140,11 @@ def _told(outcomes: list[Outcome], plan: Plan, described: list[str]) -> list[str
     @param described: On what it was measured, the date first.
     """
     lines = [f"## {described[0]}", "", *(f"- {line}" for line in described[1:])]
-    lines += [f"- {plan.rounds} rounds of {plan.seconds} s", ""]
+    lines += [
+        f"- {plan.rounds} rounds of {plan.seconds} s",
+        *(f"- {remark}" for remark in CONDITIONS),
+        "",
+    ]
     for outcome in outcomes:
         lines += CaseReport(outcome, plan).lines()
     return lines

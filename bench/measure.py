@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from attrs import define, field, frozen
 
-from bench.accounting import await_quiet
+from bench.accounting import await_quiet, await_rest
 from bench.backend import Backend, start_backend
 from bench.cases import Case
 from bench.figures import Sample, clean
@@ -173,6 +173,7 @@ def _measure_speed(
         # Nobody always comes after the same other one.
         turn = number % len(systems)
         for system in systems[turn:] + systems[:turn]:
+            await_rest(system.roots)
             await_quiet(plan.most_foreign, plan.patience)
             sample = take(place, system, case, plan.seconds)
             outcome.rounds[system.name][number] = sample

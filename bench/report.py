@@ -5,11 +5,11 @@ What was measured, as Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from bench.cases import NEUTRON, PEER, Mark
+from bench.cases import NEUTRON, OURS, PEER, Mark
 from bench.figures import (
     Rounds,
     clean,
@@ -21,6 +21,8 @@ from bench.figures import (
 from bench.measure import Outcome, Plan
 
 _NONE = "-"
+#: Calls per request that are not worth a word.
+_RARE = 0.02
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -64,7 +66,7 @@ class CaseReport:
         """
         case = self.outcome.case
         figures = self._memory() if case.idle else self._speed()
-        remarks = [f"- {remark}" for remark in self._remarks()]
+        remarks = [f"- {each}" for each in (*self._remarks(), *self._calls())]
         verdicts = [f"- {verdict}" for verdict in self._verdicts()]
         blocks = [[f"### {case.name}: {case.title}"], figures, remarks, verdicts]
         return [line for block in blocks if block for line in (*block, "")]
@@ -164,6 +166,16 @@ class CaseReport:
                 )
         return said
 
+    def _calls(self) -> list[str]:
+        """
+        Tell which system calls were made.
+        """
+        return [
+            f"{name}'s calls: {', '.join(_frequent(calls))}"
+            for name, calls in self.outcome.calls.items()
+            if name in (PEER, *OURS)
+        ]
+
     def _verdicts(self) -> list[str]:
         """
         Compare with the marks.
@@ -178,6 +190,14 @@ class CaseReport:
             for mark in self.outcome.case.marks
             if mark.system in measured
         ]
+
+
+def _frequent(calls: Mapping[str, float]) -> list[str]:
+    """
+    List the system calls that count, the most frequent first.
+    """
+    ordered = sorted(calls.items(), key=lambda item: -item[1])
+    return [f"{name} {count:.2f}" for name, count in ordered if count >= _RARE]
 
 
 def verdict(mark: Mark, figure: float | None, failures: int) -> str:
