@@ -136,6 +136,9 @@ class Cloud(World):
             host_address(number),
             seed,
         )
+        # What a black hole without an end left behind.
+        flush = ("neigh", "flush", "dev", "eth0", "nud", "permanent")
+        self._novas[number].ip(*flush)
         file = self.directory / f"nova-{number}.record"
         name = f"nova-{number}"
         (self.directory / f"{name}.log").unlink(missing_ok=True)

@@ -18,12 +18,14 @@ SAYS: Final = "says"
 LATE: Final = "late"
 #: Of its answers the share C{value} breaks off by a reset, before or behind the head.
 RESETS: Final = "resets"
+#: Of its answers the share C{value} breaks off by a reset, in the middle of the body.
+BREAKS: Final = "breaks off"
 #: It takes connections and requests and never answers; in the end it resets them.
 STALLS: Final = "stalls"
 #: Nothing that it sends arrives, so that connecting gets no answer at all.
 BLACK_HOLE: Final = "black hole"
 
-KINDS: Final = frozenset({DOWN, SAYS, LATE, RESETS, STALLS, BLACK_HOLE})
+KINDS: Final = frozenset({DOWN, SAYS, LATE, RESETS, BREAKS, STALLS, BLACK_HOLE})
 
 
 @frozen

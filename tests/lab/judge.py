@@ -15,7 +15,7 @@ from attrs import frozen
 from mdproxy.devnova_tree import DOMAIN, FLAVOR
 from tests.lab.faults import Asked, Record
 from tests.lab.machines import Machine
-from tests.lab.matrix import FLOOR, Row
+from tests.lab.matrix import FLOOR, GOOD, Row
 
 
 @frozen
@@ -154,7 +154,7 @@ def judge(
         upstream=tuple(upstream),
         lost=tuple(lost),
         returns=tuple(_returns(records)),
-        faults=(*faults, *_offences(every)),
+        faults=(*faults, *_offences(every), *_unlike_reload(row, records)),
     )
 
 
@@ -171,6 +171,17 @@ def _offences(every: Sequence[Asked]) -> list[str]:
     return offences + [
         f"a POST reached Nova {times} times" for times in bodies.values() if times > 1
     ]
+
+
+def _unlike_reload(row: Row, records: Sequence[Record]) -> list[str]:
+    """
+    Find that a configuration took effect that must not, or the other way round.
+    """
+    if not row.reload:
+        return []
+    if bool(records[1].asked) == (row.reload == GOOD):
+        return []
+    return [f"after a {row.reload} reload Nova 2 saw {len(records[1].asked)} requests"]
 
 
 def _returns(records: Sequence[Record]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from tests.lab.faults import BLACK_HOLE, DOWN, LATE, RESETS, SAYS, STALLS, Phase
+from tests.lab.faults import BLACK_HOLE, BREAKS, DOWN, LATE, RESETS, SAYS, STALLS, Phase
 
 #: How many requests an undisturbed boot takes (the real cloud-init 22.4.2).
 FLOOR: Final = {"OpenStack": 28, "Ec2": 26}
@@ -23,7 +23,7 @@ SOURCES: Final = tuple(FLOOR)
 EARLY: Final = 4
 MIDDLE: Final = 14
 
-#: A reload of the configuration: another secret and another Nova; or one with a fault.
+#: A configuration with another secret and another Nova; and one with a fault besides.
 GOOD: Final = "good"
 BAD: Final = "bad"
 
@@ -38,7 +38,10 @@ class Row:
     @ivar vms: How many VMs boot at the same instant.
     @ivar learnt: After how many seconds the inventory learns their ports; 0: they are
         known before.
-    @ivar reload: How the configuration is loaded again in the middle; empty: not.
+    @ivar reload: Which configuration is loaded again while the VMs boot: L{GOOD}, where
+        the proxy knows the first Nova alone until then, and then the second alone, or
+        L{BAD}, which would do the same; empty: none.
+    @ivar at: After how many seconds.
     @ivar lost: The most requests of one VM that may reach a Nova which does not answer
         them well: as many as the hold takes to outlast the fault.
     @ivar seeds: It is run once with each.
@@ -49,6 +52,7 @@ class Row:
     vms: int = 8
     learnt: float = 0
     reload: str = ""
+    at: float = 0
     lost: int = 0
     seeds: tuple[int, ...] = (1,)
 
@@ -69,6 +73,9 @@ _SEEDS: Final = (1, 2, 3)
 #: A Nova that never answers well gets each request once.
 _ALL: Final = FLOOR["OpenStack"]
 
+#: So that a boot lasts for a while.
+_SLOW: Final = (Phase(LATE, 0.05),)
+
 ROWS: Final = (
     Row("none"),
     _sole("Nova down 3 s", Phase(DOWN, seconds=3)),
@@ -79,6 +86,9 @@ ROWS: Final = (
     _sole("404 for 3 s", Phase(SAYS, 404, seconds=3), lost=_THREE_SECONDS),
     Row("2 % reset", ((Phase(RESETS, 0.02),),), lost=_TENTH, seeds=_SEEDS),
     Row("10 % reset", ((Phase(RESETS, 0.1),),), lost=_TENTH, seeds=_SEEDS),
+    _sole(
+        "every answer breaks off, 3 s", Phase(BREAKS, 1, seconds=3), lost=_THREE_SECONDS
+    ),
     Row("port learnt 2 s late", learnt=2),
     Row("port learnt 5 s late", learnt=5),
     Row("24 at once, Nova takes 50 ms", ((Phase(LATE, 0.05),),), vms=24),
@@ -87,6 +97,7 @@ ROWS: Final = (
     _sole("black hole 3 s", Phase(BLACK_HOLE, seconds=3)),
     _sole("black hole 6 s", Phase(BLACK_HOLE, seconds=6)),
     _sole("black hole 3 s, middle", Phase(BLACK_HOLE, seconds=3, after=MIDDLE), lost=4),
+    _sole("black hole 6 s, middle", Phase(BLACK_HOLE, seconds=6, after=MIDDLE), lost=4),
     _sole("every answer 1 s late", Phase(LATE, 1)),
     Row("two Novas, first down", ((Phase(DOWN),), ())),
     Row("two Novas, first black-holed", ((Phase(BLACK_HOLE),), ())),
@@ -96,9 +107,21 @@ ROWS: Final = (
     Row("two Novas, first 2 s late", ((Phase(LATE, 2),), ())),
     Row("two Novas, first stalls", ((Phase(STALLS),), ()), lost=FLOOR["OpenStack"]),
     Row(
-        "two Novas, down 3 s one after the other",
-        ((Phase(DOWN, seconds=3),), (Phase(DOWN, seconds=3, at=3),)),
-        lost=1,
+        "two Novas, first black-holed in the middle",
+        ((Phase(BLACK_HOLE, after=MIDDLE),), ()),
+        lost=2,
+    ),
+    Row(
+        "two Novas, down 3 s and 5 s",
+        ((Phase(DOWN, seconds=5),), (Phase(DOWN, seconds=3),)),
+    ),
+    Row(
+        "two Novas, restarted one after the other",
+        (
+            (Phase(DOWN, seconds=1, after=EARLY), *_SLOW),
+            (Phase(DOWN, seconds=1, after=EARLY), *_SLOW),
+        ),
+        lost=2,
     ),
     _sole(
         "10 % reset and Nova restart 2 s",
@@ -116,5 +139,21 @@ ROWS: Final = (
         "10 % reset, every answer 0.3 s late",
         ((Phase(RESETS, 0.1), Phase(LATE, 0.3)),),
         lost=_TENTH,
+    ),
+    Row("good reload", (_SLOW, _SLOW), reload=GOOD, at=0.6),
+    Row("bad reload", (_SLOW, _SLOW), reload=BAD, at=0.6),
+    Row(
+        "Nova moves, good reload 2 s later",
+        ((Phase(DOWN, after=EARLY),), ()),
+        reload=GOOD,
+        at=2,
+        lost=1,
+    ),
+    Row(
+        "503 for 3 s, good reload in between",
+        ((Phase(SAYS, 503, seconds=3),), (Phase(SAYS, 503, seconds=3),)),
+        reload=GOOD,
+        at=1.5,
+        lost=_THREE_SECONDS,
     ),
 )

@@ -9,6 +9,7 @@ ended complete.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -23,13 +24,16 @@ from tests.lab.faults import Record
 from tests.lab.guest import Guest, Pending, Talk, request
 from tests.lab.judge import HEAD, Boot, Verdict, judge, line, merge
 from tests.lab.machines import Machine
-from tests.lab.matrix import ROWS, SOURCES, Row
+from tests.lab.matrix import BAD, ROWS, SOURCES, Row
+from tests.lab.nova import SECRET
 from tests.lab.proxy import Proxy
 from tests.lab.world import missing
 
 #: When one more VM posts something, in seconds from the moment the others boot.
 _POSTS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.1, 2.8, 3.6)
 _PASSWORD = "/openstack/latest/password"
+#: What the second Nova shares with the proxy after a reload.
+OTHER_SECRET = "the second Nova's own"
 #: What a proxy's log must not have.
 _ACCIDENTS = ("Traceback", "Unhandled", "Exception ignored")
 
@@ -72,8 +76,15 @@ class Matrix:
         Run a row once.
         """
         self._row += 1
+        secrets = (SECRET, OTHER_SECRET if row.reload else SECRET)
         novas = [
-            self.cloud.start_nova(number, phases, row.vms, seed)
+            self.cloud.start_nova(
+                number,
+                phases,
+                row.vms,
+                seed,
+                secrets[number],
+            )
             for number, phases in enumerate(row.novas)
         ]
         proxy = self._start_proxy(row)
@@ -102,7 +113,8 @@ class Matrix:
         """
         Start a proxy that knows the row's Novas and, perhaps, the VMs.
         """
-        hosts = ", ".join(nova_address(number) for number in range(len(row.novas)))
+        known_novas = 1 if row.reload else len(row.novas)
+        hosts = ", ".join(nova_address(number) for number in range(known_novas))
         (self.cloud.directory / "mdproxy.log").unlink(missing_ok=True)
         known = () if row.learnt else self.cloud.machines
         options = {"DEFAULT": {"nova_metadata_host": hosts}}
@@ -133,9 +145,24 @@ class Matrix:
         if row.learnt:
             time.sleep(began + row.learnt - time.monotonic())
             proxy.know(self.cloud.machines)
+        if row.reload:
+            time.sleep(began + row.at - time.monotonic())
+            self._reload(row, proxy)
         crawled = crawls.finish()
         posts.answers()
         return crawled
+
+    @staticmethod
+    def _reload(row: Row, proxy: Proxy) -> None:
+        """
+        Have the proxy read another configuration.
+        """
+        defaults = {"nova_metadata_host": nova_address(1)}
+        if row.reload == BAD:
+            defaults["drain_timeout"] = "for ever"
+        proxy.options = {"DEFAULT": defaults}
+        proxy.configure(OTHER_SECRET)
+        proxy.signal(signal.SIGHUP)
 
     def _post(self) -> Pending:
         """
@@ -179,9 +206,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.lab.matrix_run", description=__doc__)
     parser.add_argument("--vms", type=int, help="boot at most so many VMs")
     parser.add_argument("--source", choices=SOURCES, help="only this data source")
-    parser.add_argument(
-        "--logs", type=Path, help="keep the logs of rows that fail here"
-    )
+    parser.add_argument("--logs", type=Path, help="where to keep the logs")
     names = [row.name for row in ROWS]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
     arguments = parser.parse_args(argv)
@@ -230,7 +255,7 @@ def main(argv: Sequence[str]) -> int:
                     print(f"{row.name}, {source}: {fault}", file=sys.stderr, flush=True)
                 faults += len(verdict.faults)
                 for outcome in outcomes:
-                    if arguments.logs and outcome.verdict.faults:
+                    if arguments.logs:
                         _keep(outcome, arguments.logs)
     return 1 if faults else 0
 

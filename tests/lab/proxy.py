@@ -111,14 +111,20 @@ class Proxy:
         Write its files, start it, and wait until every listener is there.
         """
         self.know(self.known)
-        write_private(self.stage.directory / "secret", f"{SECRET}\n")
-        self.config.write_text(self._configuration())
+        self.configure()
         twistd = str(Path(sys.executable).with_name("twistd"))
         arguments = ("-n", "--pidfile=", "mdproxy", "--config-file", str(self.config))
         self.running = self.stage.start(
             self.stage.hypervisor, "mdproxy", *self.wrapper, twistd, *arguments
         )
         wait_for(f"proxy ({self.config})", self._is_up, 30)
+
+    def configure(self, secret: str = SECRET) -> None:
+        """
+        Write its configuration, and what it shares with Nova.
+        """
+        write_private(self.stage.directory / "secret", f"{secret}\n")
+        self.config.write_text(self._configuration())
 
     def know(self, machines: Iterable[Machine]) -> None:
         """

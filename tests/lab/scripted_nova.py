@@ -31,6 +31,7 @@ from mdproxy.devnova import Asked as Question
 from mdproxy.devnova_tree import read_instances
 from tests.lab.faults import (
     BLACK_HOLE,
+    BREAKS,
     DOWN,
     LATE,
     RESETS,
@@ -251,20 +252,34 @@ class ScriptedNova(Factory):
             return
         # Whether the signature is right is Nova's to judge at any time.
         answer = self._nova.answer(visit.question)
-        chance = sum(phase.value for phase in self._now if phase.kind == RESETS)
-        if self._random.random() < chance:
-            self._reset(visit, answer)
+        if self._has(BLACK_HOLE):
+            # It goes out, and does not arrive.
+            self._settle(visit, BLACK_HOLE)
+            connection.send(visit, answer)
+        elif self._happens(RESETS):
+            self._reset(visit, answer, self._random.random() < 0.5)
+        elif self._happens(BREAKS):
+            self._reset(visit, answer, False)
         else:
             refused = answer.status in (400, 403)
             self._settle(visit, "refused" if refused else "served")
             connection.send(visit, answer)
 
-    def _reset(self, visit: Visit, answer: Answer) -> None:
+    def _happens(self, kind: str) -> bool:
         """
-        Break off an answer, before its head or behind it.
+        Tell whether what is wrong with a share of the answers is with this one.
+        """
+        chance = sum(phase.value for phase in self._now if phase.kind == kind)
+        return self._random.random() < chance
+
+    def _reset(self, visit: Visit, answer: Answer, first: bool) -> None:
+        """
+        Break off an answer.
+
+        @param first: Whether before its head, not behind it.
         """
         transport = visit.connection.transport
-        if self._random.random() < 0.5 or not answer.body:
+        if first or not answer.body:
             self._settle(visit, "reset before the head")
             transport.abortConnection()
             return
