@@ -4,12 +4,15 @@ Tests for L{mdproxy.tap}: the wiring in memory, and one real process.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import IService
@@ -26,10 +29,10 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from mdproxy.life import FrontService, InOrder
+from mdproxy.life import FrontService, InOrder, Signals
 from mdproxy.lookup.decision import Policy
 from mdproxy.model import Caller, Neighbour, Request
-from mdproxy.proxy import ReverseProxyResource
+from mdproxy.proxy import Hold, ReverseProxyResource
 from mdproxy.sweep import PERIOD
 from mdproxy.tap import Options, makeService
 from tests.asking import RecordingReply
@@ -353,6 +356,109 @@ class MakeServiceTests(SecrecyTestCase):
             questions = self.proxy_of(self.make(more))._questions
             taken = [questions.take(("net", "mac")) for _ in range(most + 1)]
             self.assertEqual(taken, [True] * most + [False])
+
+    def reload(self, service: Any, *changes: tuple[str, str]) -> None:
+        """
+        Change the configuration file, and have SIGHUP come.
+        """
+        text = self.says["config"].read_text()
+        for before, after in changes:
+            self.assertIn(before, text)
+            text = text.replace(before, after)
+        self.says["config"].write_text(text)
+        (signals,) = (part for part in service if isinstance(part, Signals))
+        signals.hang_up()
+
+    def test_reload_numbers(self) -> None:
+        """
+        SIGHUP changes all that can be changed in use, in the parts that go by it.
+        """
+        service = self.make()
+        self.start(service)
+        proxy = self.proxy_of(service)
+        (front_service,) = (p for p in service if isinstance(p, FrontService))
+        front, upstream = front_service._front, cast(Any, front_service._upstream)
+        new = """
+            [DEFAULT]
+            drain_timeout = 7
+            lease_conflict = refuse
+            [hold]
+            openstack = 3
+            max_unidentified_per_mac = 1
+            [limits]
+            head_timeout = 5
+            max_body = 100
+            max_connections_per_instance = 2
+            max_requests_per_instance = 3
+            max_request_rate = 1
+            request_burst = 4
+            [upstream]
+            connect_timeout = 2
+            max_queue = 9
+            [listener:loop]
+            """
+        self.reload(service, ("[listener:loop]\n", dedent(new)))
+        self.assertEqual(front_service.patience, 7)
+        self.assertEqual(proxy.lookup._policy, Policy(False, True))
+        self.assertEqual(proxy._hold, Hold(3, 4))
+        self.assertEqual((front.bounds.head, front.bounds.request.max_body), (5, 100))
+        self.assertEqual((upstream._patience.connect, upstream._extent.queue), (2, 9))
+        seat = ("loop", "mac")
+        for shares, most in (
+            (proxy.holds, 1),
+            (front.shares, 2),
+            (proxy._questions, 3),
+        ):
+            taken = [shares.take(seat) for _ in range(most + 1)]
+            self.assertEqual(taken, [True] * most + [False])
+        allowed = [proxy.rates.allows(seat, 100.0) for _ in range(5)]
+        self.assertEqual(allowed, [True] * 4 + [False])
+        self.successResultOf(service.stopService())
+
+    def test_reload_secret(self) -> None:
+        """
+        SIGHUP takes a new secret, also for what waits for a connection with Nova.
+        """
+        service = self.make()
+        self.start(service)
+        proxy = self.proxy_of(service)
+        self.ask(proxy)
+        (self.says["directory"] / "secret").write_text("second")
+        self.reload(service)
+        protocol = cast(Any, self.reactor.tcpClients[0][2]).buildProtocol(None)
+        wire = Wire(protocol)
+        protocol.makeConnection(wire)
+        wire.settle()
+        signature = hmac.new(b"second", b"i-1", hashlib.sha256).hexdigest()
+        self.assertIn(signature.encode(), wire.seen)
+        self.successResultOf(service.stopService())
+
+    def test_reload_elsewhere(self) -> None:
+        """
+        The files are found although the directory is another one than at the start.
+        """
+        config = write_config(Path(self.mktemp()))["config"]
+        options = Options()
+        options.parseOptions(["--config-file", os.path.relpath(config)])
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir("/")
+        self.assertEqual(options["load"](), options["config"])
+
+    def test_reload_refused(self) -> None:
+        """
+        SIGHUP changes nothing where the configuration has faults, and says which.
+        """
+        service = self.make()
+        self.start(service)
+        proxy = self.proxy_of(service)
+        signer = proxy.signer
+        (self.says["directory"] / "secret").write_text("second")
+        self.reload(service, ("[listener:loop]", "[listener:loop]\nprot = 80"))
+        self.assertIs(proxy.signer, signer)
+        errors = [line for level, line in self.logged() if level == "error"]
+        self.assertEqual(len(errors), 2, errors)
+        self.assertIn("[listener:loop] prot", errors[0])
+        self.successResultOf(service.stopService())
 
     def test_notes(self) -> None:
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -499,6 +499,79 @@ class FilesTests(_Certified, SynchronousTestCase):
             )
             self.assertIn(path, str(error))
             self.assertNotIn("S3CRET", str(error))
+
+    def pair(self) -> tuple[KeyPair, Callable[[KeyPair], None]]:
+        """
+        Have a pair of files of one's own, with the client's certificate in them.
+
+        @return: The pair, and what puts the contents of another in its place.
+        """
+        own = KeyPair(Path(self.write(b"")), Path(self.write(b"")))
+
+        def put(other: KeyPair) -> None:
+            own.certificate.write_bytes(other.certificate.read_bytes())
+            own.key.write_bytes(other.key.read_bytes())
+
+        put(self.certificates.client)
+        return own, put
+
+    def test_same_contents(self) -> None:
+        """
+        From the same contents comes the same, wherever they stand; from any other
+        contents, for another host or with other rules comes another.
+        """
+        files = self.certificates
+        own, put = self.pair()
+        ca, certificate, key = map(str, (files.ca, own.certificate, own.key))
+        known = client_tls("localhost", ca, certificate, key, False)
+
+        def again(
+            host: str = "localhost", trusted: str = ca, insecure: bool = False
+        ) -> bool:
+            made = client_tls(host, trusted, certificate, key, insecure, [known])
+            return made is known
+
+        self.assertTrue(again())
+        self.assertTrue(again(trusted=self.write(files.ca.read_bytes())))
+        self.assertFalse(again(host="127.0.0.1"))
+        self.assertFalse(again(insecure=True))
+        self.assertFalse(again(trusted=str(files.rogue_ca)))
+        put(files.rogue_client)
+        self.assertFalse(again())
+        put(files.client)
+        self.assertTrue(again())
+
+    def test_system_trust_may_change(self) -> None:
+        """
+        Where the system's CAs are trusted nobody can tell whether they are the same.
+        """
+        known = client_tls("localhost", None, None, None, False)
+        again = client_tls("localhost", None, None, None, False, [known])
+        self.assertIsNot(again, known)
+
+    def test_changed_while_read(self) -> None:
+        """
+        Files that change while they are read are refused, although each of the pairs
+        fits: nobody knows which of them was loaded.
+        """
+        own, put = self.pair()
+
+        def meddle() -> Iterator[ClientTls]:
+            put(self.certificates.rogue_client)
+            yield from ()
+
+        error = self.assertRaises(
+            TlsMisconfigured,
+            client_tls,
+            "localhost",
+            str(self.certificates.ca),
+            str(own.certificate),
+            str(own.key),
+            False,
+            meddle(),
+        )
+        self.assertIn("changed while they were read", str(error))
+        self.assertIn(str(own.key), str(error))
 
     def test_never_prompts(self) -> None:
         """
