@@ -130,7 +130,7 @@ class Heard:
 
     @ivar status: The status; C{None}: no head came.
     @ivar phrase: The reason phrase.
-    @ivar fields: The fields in order, without those of the connection.
+    @ivar all_fields: The fields in order.
     @ivar length: Its Content-Length.
     @ivar body: As much of the body as came.
     @ivar whole: Whether the answer came to its end.
@@ -139,11 +139,20 @@ class Heard:
 
     status: int | None = None
     phrase: bytes = b""
-    fields: tuple[tuple[bytes, bytes], ...] = ()
+    all_fields: tuple[tuple[bytes, bytes], ...] = ()
     length: bytes | None = None
     body: bytes = b""
     whole: bool = False
     closed: str | None = None
+
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """
+        The fields without those of the connection.
+        """
+        return tuple(
+            each for each in self.all_fields if each[0].lower() not in _CONNECTION
+        )
 
     @property
     def silent(self) -> bool:
@@ -202,12 +211,11 @@ def _and(heard: Heard, event: Any) -> Heard:
     Have heard one thing more.
     """
     if isinstance(event, h11.Response):
-        fields = event.headers.raw_items()
         return evolve(
             heard,
             status=event.status_code,
             phrase=event.reason,
-            fields=tuple(each for each in fields if each[0].lower() not in _CONNECTION),
+            all_fields=tuple(event.headers.raw_items()),
             length=dict(event.headers).get(b"content-length"),
         )
     if isinstance(event, h11.Data):

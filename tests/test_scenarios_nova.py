@@ -10,11 +10,19 @@ own data within that second.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+import hashlib
+import socket
+import threading
+from collections.abc import Callable, Mapping
 from itertools import product
+from pathlib import Path
+from typing import Any
 
+from attrs import define, field
 from twisted.internet.error import ConnectionLost
+from twisted.trial.unittest import SynchronousTestCase
 
+from tests import running
 from tests.relaying import (
     CANARY,
     CROWD,
@@ -34,6 +42,10 @@ PASSWORD = b"/openstack/latest/password"
 #: A target under /openstack that is held for 8 seconds, and one that is for 4.
 HELD = ((b"/openstack/latest/user_data", 8.0), (USER_DATA, 4.0))
 RETRY_AFTER = (b"Retry-After", b"1")
+
+_MEBIBYTE = 1 << 20
+_BLOCK = 1 << 16
+_SIZE = 64 * _MEBIBYTE
 
 
 class ScenarioTestCase(SecrecyTestCase):
@@ -673,3 +685,187 @@ class StatusTests(ScenarioTestCase):
             heard = self.chain.ask(USER_DATA).hear()
             self.assertEqual((heard.body, heard.fields), (data, fields))
             self.assertEqual(heard.length, b"%d" % len(data))
+
+
+@define(eq=False)
+class Flood:
+    """
+    A Nova that answers with 64 MiB, and tells when it can't go on.
+
+    @ivar chunked: Whether it sends them in chunks.
+    @ivar sent: How many bytes of the body it has sent.
+    @ivar stalled: Is set when nobody has taken anything for a second.
+    """
+
+    chunked: bool
+    sent: int = 0
+    stalled: threading.Event = field(factory=threading.Event)
+
+    def __call__(self, asked: running.Question) -> bool:
+        """
+        Answer.
+        """
+        if asked.target != USER_DATA:
+            return asked.answer()
+        asked.line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BLOCK)
+        asked.line.sendall(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            if self.chunked
+            else b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % _SIZE
+        )
+        for number in range(_SIZE // _BLOCK):
+            block = _block(number)
+            frame = b"%x\r\n%b\r\n" % (_BLOCK, block) if self.chunked else block
+            self._send(asked.line, frame)
+            self.sent += _BLOCK
+        if self.chunked:
+            asked.line.sendall(b"0\r\n\r\n")
+        return True
+
+    def _send(self, line: socket.socket, data: bytes) -> None:
+        """
+        Send, for as long as it takes, and tell if that is long.
+        """
+        view = memoryview(data)
+        line.settimeout(1)
+        while view:
+            try:
+                view = view[line.send(view) :]
+            except TimeoutError:
+                self.stalled.set()
+                line.settimeout(60)
+
+
+def _block(number: int) -> bytes:
+    """
+    Make a piece of a body that is nowhere like another.
+    """
+    return b"%08d" % number * (_BLOCK // 8)
+
+
+@define(eq=False)
+class Sink:
+    """
+    Takes a long answer, and looks at the proxy's memory meanwhile.
+
+    @ivar _connection: Where from.
+    @ivar _memory: Tells how much memory the proxy has.
+    @ivar taken: How many bytes of the body came.
+    @ivar digest: What they add up to.
+    @ivar most: The most memory that the proxy had.
+    """
+
+    _connection: socket.socket
+    _memory: Callable[[], int]
+    taken: int = 0
+    digest: Any = field(factory=hashlib.sha256)
+    most: int = 0
+
+    def take_head(self) -> bytes:
+        """
+        Take the head and nothing of the body.
+        """
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self._connection.recv(1)
+        return head
+
+    def take(self, size: int) -> None:
+        """
+        Take so many bytes of the body.
+        """
+        until = self.taken + size
+        while self.taken < until:
+            data = self._connection.recv(min(_BLOCK, until - self.taken))
+            assert data, "cut off"
+            if self.taken // _MEBIBYTE != (self.taken + len(data)) // _MEBIBYTE:
+                self.most = max(self.most, self._memory())
+            self.taken += len(data)
+            self.digest.update(data)
+
+
+class ProcessTests(SynchronousTestCase):
+    """
+    What only a process can show.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start a Nova.
+        """
+        self.nova = running.ThreadedNova()
+        self.addCleanup(self.nova.stop)
+
+    def start(self, **options: Mapping[str, object]) -> running.Running:
+        """
+        Start the proxy before it.
+
+        @param options: What differs from the defaults, by section.
+        """
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        proxy = running.Running.before(directory, self.nova.port, options)
+        self.addCleanup(self.judge, proxy)
+        return proxy
+
+    def judge(self, proxy: running.Running) -> None:
+        """
+        Stop the proxy; nothing went wrong that nobody thought of.
+        """
+        self.assertNotIn("Traceback", proxy.stop())
+        self.assertEqual(self.nova.faults, [])
+
+    def assert_streams(self, chunked: bool, slow: bool) -> None:
+        """
+        An answer of 64 MiB arrives whole and costs less than 4 MiB; Nova sends no more
+        than fits into the kernel's buffers before the instance takes it.
+        """
+        flood = Flood(chunked)
+        self.nova.does = flood
+        proxy = self.start()
+        self.assertEqual(proxy.ask().status, 200)
+        before = proxy.memory
+        # Chunks are for those who can read them.
+        version = b"HTTP/1.0" if chunked else b"HTTP/1.1"
+        asked = running.question(USER_DATA, b"GET", running.VICTIM)
+        with proxy.connect(running.VICTIM, _BLOCK if slow else None) as connection:
+            connection.sendall(asked.replace(b"HTTP/1.1", version))
+            sink = Sink(connection, lambda: proxy.memory)
+            self.assertTrue(sink.take_head().startswith(b"HTTP/1.1 200 OK\r\n"))
+            if slow:
+                sink.take(_MEBIBYTE)
+                self.assertTrue(flood.stalled.wait(60))
+                self.assertLess(flood.sent, 16 * _MEBIBYTE)
+                canary = proxy.ask(instance=running.CANARY)
+                self.assertEqual(canary.body, self.nova.questions[-1].truth)
+            sink.take(_SIZE - sink.taken)
+        whole = hashlib.sha256()
+        for number in range(_SIZE // _BLOCK):
+            whole.update(_block(number))
+        self.assertEqual(sink.digest.digest(), whole.digest())
+        self.assertLess(sink.most - before, 4 * _MEBIBYTE)
+        self.assertEqual(len(self.nova.questions), 3 if slow else 2)
+
+    def test_b21_big(self) -> None:
+        """
+        B21: 64 MiB go through to an instance that reads as fast as it can.
+        """
+        self.assert_streams(chunked=False, slow=False)
+
+    def test_b21_big_chunks(self) -> None:
+        """
+        B21: so they do in chunks.
+        """
+        self.assert_streams(chunked=True, slow=False)
+
+    def test_b21_slow_reader(self) -> None:
+        """
+        B21, A7: for an instance that stops reading Nova has to wait.
+        """
+        self.assert_streams(chunked=False, slow=True)
+
+    def test_b21_slow_reader_of_chunks(self) -> None:
+        """
+        B21, A7: so it has to with chunks.
+        """
+        self.assert_streams(chunked=True, slow=True)

@@ -81,6 +81,18 @@ class Proxy:
         """
         port = free_port()
         cls._configure(directory, port, nova, instance)
+        return cls.run(directory, port)
+
+    @classmethod
+    def run(cls, directory: Path, port: int) -> Proxy:
+        """
+        Start it with the files that there are, and wait until it listens.
+
+        @param directory: Where its configuration is.
+        @param port: The port that this has it listen on.
+
+        @return: The running proxy.
+        """
         log = directory / "log"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -97,6 +109,13 @@ class Proxy:
         proxy = cls(process, log, port)
         proxy._await_listener()
         return proxy
+
+    @property
+    def pid(self) -> int:
+        """
+        Name its process.
+        """
+        return self._process.pid
 
     @staticmethod
     def _configure(directory: Path, port: int, nova: int, instance: Instance) -> None:
