@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from attrs import field, frozen
@@ -18,6 +19,8 @@ from attrs import field, frozen
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
 #: What may stand in an identity header: an id as Nova writes them.
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}\Z")
+#: The forms of so many addresses are remembered, for the same ones come again.
+_REMEMBERED = 1024
 
 
 class Malformed(ValueError):
@@ -26,6 +29,7 @@ class Malformed(ValueError):
     """
 
 
+@lru_cache(_REMEMBERED)
 def canonical_address(text: str) -> str:
     """
     Bring an address into the one form in which addresses are compared.

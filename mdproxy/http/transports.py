@@ -120,6 +120,7 @@ class _AtOnce(tcp.Connection):
     @ivar outbox: Where it waits for the end of the turn.
     @ivar _outgoing: What it sends then; C{None}: it does not wait.
     @ivar _then_ends: Whether its write side is to be closed after that.
+    @ivar _may_end: Whether both sides are closed and the protocol is being told.
     """
 
     reactor: Any
@@ -130,6 +131,7 @@ class _AtOnce(tcp.Connection):
     outbox: Outbox
     _outgoing: bytes | None = None
     _then_ends = False
+    _may_end = False
 
     def write(self, data: bytes) -> None:
         """
@@ -199,10 +201,12 @@ class _AtOnce(tcp.Connection):
         Provide C{ITransport.loseConnection}.
         """
         self.flush()
-        if self._must_wait():
+        if self._must_wait() and not self._may_end:
             super().loseConnection()
             return
         self.disconnecting = True
+        if self._may_end:
+            return
         self.stopReading()
         # Never before this returns: the caller may be in the middle of something.
         self.reactor.callLater(0, self._lose)
@@ -213,6 +217,18 @@ class _AtOnce(tcp.Connection):
         """
         self._outgoing = None
         super().abortConnection()
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """
+        Provide C{IHalfCloseableDescriptor.readConnectionLost}; a protocol that closes
+        its own side already, and now says so, is not left for another turn.
+        """
+        self._may_end = self._writeDisconnected
+        super().readConnectionLost(reason)
+        ends = self._may_end and self.disconnecting and not self._aborting
+        self._may_end = False
+        if ends:
+            self.connectionLost(reason)
 
     def connectionLost(self, reason: Failure) -> None:
         """
