@@ -25,7 +25,9 @@ STALLS: Final = "stalls"
 #: Nothing that it sends arrives, so that connecting gets no answer at all.
 BLACK_HOLE: Final = "black hole"
 
-KINDS: Final = frozenset({DOWN, SAYS, LATE, RESETS, BREAKS, STALLS, BLACK_HOLE})
+#: While any of these lasts, no request is answered well.
+AWAY: Final = frozenset({DOWN, SAYS, STALLS, BLACK_HOLE})
+KINDS: Final = AWAY | {LATE, RESETS, BREAKS}
 
 
 @frozen

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from mdproxy.devnova_tree import DOMAIN, FLAVOR
-from tests.lab.faults import Asked, Record
+from tests.lab.faults import AWAY, Asked, Record
 from tests.lab.machines import Machine
 from tests.lab.matrix import FLOOR, GOOD, Row
 
@@ -154,7 +154,12 @@ def judge(
         upstream=tuple(upstream),
         lost=tuple(lost),
         returns=tuple(_returns(records)),
-        faults=(*faults, *_offences(every), *_unlike_reload(row, records)),
+        faults=(
+            *faults,
+            *_offences(every),
+            *_unlike_reload(row, records),
+            *_unlike_script(row, records),
+        ),
     )
 
 
@@ -182,6 +187,27 @@ def _unlike_reload(row: Row, records: Sequence[Record]) -> list[str]:
     if bool(records[1].asked) == (row.reload == GOOD):
         return []
     return [f"after a {row.reload} reload Nova 2 saw {len(records[1].asked)} requests"]
+
+
+def _unlike_script(row: Row, records: Sequence[Record]) -> list[str]:
+    """
+    Find that the only Nova was not away as it should have been: then the row proves
+    nothing.
+    """
+    if len(records) != 1:
+        return []
+    [phases], [record] = row.novas, records
+    away = [phase for phase in phases if phase.kind in AWAY and phase.seconds]
+    if len(record.returns) != len(away):
+        return [f"Nova never came back: {len(record.returns)} of {len(away)} times"]
+    early = [
+        asked
+        for phase, back in zip(away, record.returns, strict=True)
+        if not phase.at and not phase.after
+        for asked in record.asked
+        if asked.fate == "served" and asked.at < back
+    ]
+    return [f"Nova answered while it was away: {asked.target}" for asked in early]
 
 
 def _returns(records: Sequence[Record]) -> list[tuple[int, int]]:

@@ -30,6 +30,7 @@ from mdproxy.devnova import Answer, DevNova
 from mdproxy.devnova import Asked as Question
 from mdproxy.devnova_tree import read_instances
 from tests.lab.faults import (
+    AWAY,
     BLACK_HOLE,
     BREAKS,
     DOWN,
@@ -346,7 +347,7 @@ class ScriptedNova(Factory):
         elif phase.kind == BLACK_HOLE:
             self._route("del")
         self._listen()
-        if phase.kind not in (LATE, RESETS):
+        if phase.kind in AWAY:
             self._write("returned", time.monotonic())
 
     def _listen(self) -> None:
