@@ -63,12 +63,27 @@ def hold(place: Place, system: System, connections: int) -> Memory:
         for _ in range(_FIRST):
             _use(cleanup, place.host, system.port)
         rest = resident(system.roots) / 1024
-        for _ in range(connections):
-            _use(cleanup, place.host, system.port)
-        return Memory(rest, resident(system.roots) / 1024, connections)
+        held = [_use(cleanup, place.host, system.port) for _ in range(connections)]
+        full = resident(system.roots) / 1024
+        closed = sum(map(_is_closed, held))
+        if closed:
+            raise WrongAnswer(f"{system.name} closed {closed} of {connections}")
+        return Memory(rest, full, connections)
 
 
-def _use(cleanup: ExitStack, host: str, port: int) -> None:
+def _is_closed(connection: socket.socket) -> bool:
+    """
+    Look whether the other side has closed a connection on which nothing is due.
+    """
+    connection.setblocking(False)
+    try:
+        connection.recv(1)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _use(cleanup: ExitStack, host: str, port: int) -> socket.socket:
     """
     Open a connection that stays, and ask once.
     """
@@ -81,3 +96,4 @@ def _use(cleanup: ExitStack, host: str, port: int) -> None:
         if not more:
             raise WrongAnswer(f"instead of an answer: {got!r}")
         got += more
+    return connection

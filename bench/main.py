@@ -25,7 +25,8 @@ from tests.lab.stage import LabError
 CONDITIONS = (
     "interleaved rounds; medians, and of ratios the median of each round's",
     "the system under test has one core, load (wrk) and backend (nginx) the other",
-    "CPU: the scheduler's account of all processes and threads of the system;"
+    "CPU: the scheduler's account of all processes and threads of the system; core: how"
+    " much of its core it used (below 0.9 others were the limit: compare CPU, not req/s);"
     " calls: system calls, counted in rounds of their own",
     "on loopback and with TLS, mdproxy identifies by address (kind = address,"
     " identify_by = address); between namespaces by frame, neighbour and inventory",

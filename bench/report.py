@@ -83,7 +83,7 @@ class CaseReport:
         Tell of speed.
         """
         head = (
-            *("system", "req/s", "p50 ms", "p99 ms", "CPU us/req", "calls/req"),
+            *("system", "req/s", "p50 ms", "p99 ms", "core", "CPU us/req", "calls/req"),
             *("req/s vs nginx", "CPU vs nginx", "Neutron's CPU vs its"),
         )
         return table(head, [self._row(name) for name in self.outcome.rounds])
@@ -99,6 +99,7 @@ class CaseReport:
             number(middle(s.answers.rate for s in samples), 0),
             number(middle(s.answers.p50 / 1000 for s in samples)),
             number(middle(s.answers.p99 / 1000 for s in samples)),
+            number(middle(s.cpu / s.answers.seconds for s in samples)),
             number(middle(s.cost for s in samples), 1),
             number(self._figure(name, "calls")),
             number(self._figure(name, "rate")),

@@ -329,7 +329,9 @@ class ReportTests(SynchronousTestCase):
         outcome.calls["mdproxy"] = {"recvfrom": 2.0, "sendto": 2.1, "futex": 0.001}
         text = told(outcome)
         self.assertIn("### kept: kept connections", text)
-        self.assertRegex(text, r"\| nginx +\| +2000 \| +0\.90 \| +5\.00 \| +250\.0 \|")
+        self.assertRegex(
+            text, r"\| nginx +\| +2000 \| +0\.90 \| +5\.00 \| +0\.50 \| +250\.0 \|"
+        )
         self.assertRegex(text, r"\| mdproxy \| +1000 .* 4\.10 \| +0\.50 \| +2\.00 \|")
         self.assertIn("mdproxy's calls: sendto 2.10, recvfrom 2.00\n", text)
         self.assertIn("at most 1.5: 2.00, NOT MET", text)
