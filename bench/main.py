@@ -26,8 +26,8 @@ CONDITIONS = (
     "interleaved rounds; medians, and of ratios the median of each round's",
     "the system under test has one core, load (wrk) and backend (nginx) the other",
     "CPU: the scheduler's account of all processes and threads of the system; core: how"
-    " much of its core it used (below 0.9 others were the limit: compare CPU, not req/s);"
-    " calls: system calls, counted in rounds of their own",
+    " much of its core it used (well below 1 something else was the limit: compare CPU"
+    " then, not req/s); calls: system calls, counted in rounds of their own",
     "on loopback and with TLS, mdproxy identifies by address (kind = address,"
     " identify_by = address); between namespaces by frame, neighbour and inventory",
     "mdproxy: all defaults, counters, limits and deadlines on; all load comes from one"
