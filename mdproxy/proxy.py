@@ -45,7 +45,7 @@ from mdproxy.limits import Rates, Seldom, Shares
 from mdproxy.lookup import InstanceLookup
 from mdproxy.model import Caller, Identity, Port, Refusal, Request
 from mdproxy.signing import Signer
-from mdproxy.transactions import Transactions
+from mdproxy.transactions import TARGET, Transactions
 
 #: What an instance sees of each cause (DESIGN section 8): status, and whether it is
 #: told to come back.  The reason is for the operator alone.
@@ -175,21 +175,21 @@ class ReverseProxyResource:
 
         @param status: What its caller was told; 0: nothing.
         """
-        caller, request, now = exchange.caller, exchange.request, self.clock.seconds()
+        request, now = exchange.request, self.clock.seconds()
         if status:
-            self.count(f"status-{status}")
+            self.counts[f"status-{status}"] += 1
         self.transactions.note(
-            now,
-            now - exchange.since,
-            caller.network,
-            caller.address,
-            caller.mac,
-            instance,
-            request.method,
-            request.target,
-            status,
-            exchange.tries,
-            outcome,
+            (
+                now,
+                now - exchange.since,
+                exchange.caller,
+                instance,
+                request.method,
+                request.target[:TARGET],
+                status,
+                exchange.tries,
+                outcome,
+            )
         )
 
     def count(self, what: str) -> None:

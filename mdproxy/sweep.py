@@ -43,11 +43,20 @@ class Sweep:
     The owner of all coarse deadlines.
 
     @ivar _clock: What time it is.
+    @ivar now: What time it was lately: good for a deadline that need not be exact, and
+        costs nothing.
     """
 
     _clock: IReactorTime
+    now: float = field(init=False)
     _members: set[Timed] = field(factory=set, init=False)
     _log: Logger = field(factory=Logger, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """
+        Know the time.
+        """
+        self.now = self._clock.seconds()
 
     def add(self, member: Timed) -> None:
         """
@@ -65,7 +74,7 @@ class Sweep:
         """
         Tell every member whose deadline has passed.
         """
-        now = self._clock.seconds()
+        now = self.now = self._clock.seconds()
         for member in [m for m in self._members if m.deadline <= now]:
             # One that was told before it may have ended it, or given it time.
             if member.deadline <= now and member in self._members:

@@ -12,26 +12,19 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from mdproxy.model import Caller
+
 #: How many transactions are remembered.
 MOST: Final = 1000
 
 #: How much of a target is kept, in bytes.
-_TARGET: Final = 256
+TARGET: Final = 256
 
-#: The words for a transaction, in order.
-_NAMES: Final = (
-    "ended",
-    "seconds",
-    "network",
-    "address",
-    "mac",
-    "instance",
-    "method",
-    "target",
-    "status",
-    "tries",
-    "outcome",
-)
+#: A transaction: when it ended, in monotonic seconds; how many seconds after its request
+#: was whole; the caller; whose it was, if that is known; method and target; what the
+#: instance was told, 0 for nothing; how often Nova was asked; C{relayed}, or the name of
+#: what came between.
+Transaction = tuple[float, float, Caller, str | None, bytes, bytes, int, int, str]
 
 
 class Transactions:
@@ -43,47 +36,13 @@ class Transactions:
         """
         Begin with none.
         """
-        self._ring: deque[tuple[Any, ...]] = deque(maxlen=MOST)
+        self._ring: deque[Transaction] = deque(maxlen=MOST)
 
-    def note(
-        self,
-        ended: float,
-        seconds: float,
-        network: str,
-        address: str,
-        mac: str | None,
-        instance: str | None,
-        method: bytes,
-        target: bytes,
-        status: int,
-        tries: int,
-        outcome: str,
-    ) -> None:
+    def note(self, transaction: Transaction) -> None:
         """
         Write down a transaction.
-
-        @param ended: When, in monotonic seconds.
-        @param seconds: How long after its request was whole.
-        @param instance: Whose it was; C{None}: nobody's that is known.
-        @param status: What the instance was told; 0: nothing.
-        @param tries: How often Nova was asked.
-        @param outcome: C{relayed}, or the name of what came between.
         """
-        self._ring.append(
-            (
-                ended,
-                seconds,
-                network,
-                address,
-                mac,
-                instance,
-                method,
-                target[:_TARGET],
-                status,
-                tries,
-                outcome,
-            )
-        )
+        self._ring.append(transaction)
 
     def describe(self) -> Sequence[Mapping[str, Any]]:
         """
@@ -91,10 +50,33 @@ class Transactions:
 
         @return: Plain values, ready for JSON; the latest first.
         """
-        return [
-            {
-                name: value.decode("latin-1") if isinstance(value, bytes) else value
-                for name, value in zip(_NAMES, record, strict=True)
-            }
-            for record in reversed(self._ring)
-        ]
+        return [_in_words(*transaction) for transaction in reversed(self._ring)]
+
+
+def _in_words(
+    ended: float,
+    seconds: float,
+    caller: Caller,
+    instance: str | None,
+    method: bytes,
+    target: bytes,
+    status: int,
+    tries: int,
+    outcome: str,
+) -> Mapping[str, Any]:
+    """
+    Put a transaction into words.
+    """
+    return {
+        "ended": ended,
+        "seconds": seconds,
+        "network": caller.network,
+        "address": caller.address,
+        "mac": caller.mac,
+        "instance": instance,
+        "method": method.decode("latin-1"),
+        "target": target.decode("latin-1"),
+        "status": status,
+        "tries": tries,
+        "outcome": outcome,
+    }

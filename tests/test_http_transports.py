@@ -598,6 +598,16 @@ class AtOnceTests(TransportTests):
         rest = self.read_all(len(MUCH) + 4 - len(begun))
         self.assertTrue(begun + rest == MUCH + b"last")
 
+    def test_asked_behind(self) -> None:
+        """
+        A producer that is asked for each piece comes behind what waits for the end of
+        the turn, and is asked for all of its pieces.
+        """
+        transport = self.connect(Noting())
+        transport.write(b"before ")
+        transport.registerProducer(PullProducer(transport, 3), False)
+        self.assertEqual(self.read_all(22), b"before piecepiecepiece")
+
     def test_ended(self) -> None:
         """
         The other side sees the end of what is written when the turn ends.

@@ -37,6 +37,7 @@ from mdproxy.limits import Shares
 from mdproxy.model import Caller
 from mdproxy.proxy import STATUSES
 from mdproxy.sweep import Sweep
+from mdproxy.transactions import TARGET
 from tests.asking import ProxyTestCase, RecordingReply
 from tests.outside import ADDRESS, CALLER, MAC, OTHER_MAC, port_of
 from tests.playbook import Wire
@@ -172,9 +173,10 @@ class TellTests(ProxyTestCase):
 
     def test_transactions(self) -> None:
         """
-        What was asked and what came of it is written down once, when it is over.
+        What was asked and what came of it is written down once, when it is over; of a
+        long target only its beginning is.
         """
-        self.ask(b"/openstack/latest/user_data")
+        self.ask(b"/openstack/latest/user_data" + b"/" * 8000)
         self.assertEqual(self.proxy.transactions.describe(), [])
         self.advance(0.5)
         self.upstream.answer(200, BODY)
@@ -197,7 +199,8 @@ class TellTests(ProxyTestCase):
             ],
         )
         first = self.proxy.transactions.describe()[-1]
-        self.assertEqual(first["target"], "/openstack/latest/user_data")
+        self.assertTrue(first["target"].startswith("/openstack/latest/user_data/"))
+        self.assertEqual(len(first["target"]), TARGET)
         self.assertAlmostEqual(first["seconds"], 0.5)
 
     def test_under_way(self) -> None:

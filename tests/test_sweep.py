@@ -175,3 +175,21 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.wait(2)
         self.assertEqual(member.seen, [])
+
+
+class NowTests(SynchronousTestCase):
+    """
+    Tests for L{Sweep.now}.
+    """
+
+    def test_lately(self) -> None:
+        """
+        It is what time it was at the last tick, or at the beginning.
+        """
+        clock = Clock()
+        clock.advance(7)
+        sweep = Sweep(clock)
+        clock.advance(1)
+        self.assertEqual(sweep.now, 7)
+        sweep.tick()
+        self.assertEqual(sweep.now, 8)

@@ -368,9 +368,13 @@ class Channel(Protocol):
         if self._blocked:
             return
         bounds, reader = self._front.bounds, self._reader
-        if reader is None or not reader.mid_request:
+        if reader is None:
+            self._reading = "nothing"
+            self.deadline = self._front.sweep.now + bounds.idle
+            return
+        if not reader.mid_request:
             reading, seconds = "nothing", bounds.idle
-            if reader is not None and reader.at_boundary:
+            if reader.at_boundary:
                 self._reader = None
         elif reader.mid_body:
             reading, seconds = "body", bounds.body
@@ -379,7 +383,7 @@ class Channel(Protocol):
         if reading != self._reading:
             self._reading = reading
             self.deadline = self._front.clock.seconds() + seconds
-        if reader is not None and reader.take_expectation():
+        if reader.take_expectation():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     @property

@@ -156,10 +156,8 @@ class _AtOnce(tcp.Connection):
         ends, self._then_ends = self._then_ends, False
         if outgoing is None:
             return
-        if self._must_wait():
-            super().write(outgoing)
-        else:
-            self._send(outgoing)
+        # Nothing has come between: whatever would have has flushed it first.
+        self._send(outgoing)
         if ends:
             self.loseWriteConnection()
 
@@ -210,6 +208,26 @@ class _AtOnce(tcp.Connection):
         self.stopReading()
         # Never before this returns: the caller may be in the middle of something.
         self.reactor.callLater(0, self._lose)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Provide C{IConsumer.registerProducer}.
+        """
+        self.flush()
+        super().registerProducer(producer, streaming)
+
+    def doRead(self) -> ConnectionLost | ConnectionDone | None:
+        """
+        Provide C{IReadDescriptor.doRead}, as C{tcp.Connection} does in two steps.
+        """
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except OSError as error:
+            return None if error.errno == EWOULDBLOCK else main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
 
     def abortConnection(self) -> None:
         """

@@ -108,7 +108,10 @@ class InstanceLookup:
                 return self._judge(caller)
         recognised = self._recognised.get(caller.network)
         identity = None if recognised is None else recognised.get(caller)
-        if identity is None or self._has_ended(identity.evidence.lease):
+        if identity is None:
+            return self._judge(caller)
+        lease = identity.evidence.lease
+        if lease is not None and self._has_ended(lease):
             return self._judge(caller)
         return identity
 
@@ -125,15 +128,11 @@ class InstanceLookup:
             recognised[caller] = verdict
         return verdict
 
-    def _has_ended(self, lease: Lease | None) -> bool:
+    def _has_ended(self, lease: Lease) -> bool:
         """
         Tell whether a lease that was in force is so no longer.
         """
-        return (
-            lease is not None
-            and lease.expires is not None
-            and lease.expires <= self._wall()
-        )
+        return lease.expires is not None and lease.expires <= self._wall()
 
     def renew(
         self,
