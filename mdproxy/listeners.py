@@ -46,7 +46,9 @@ _IPV6_FREEBIND: Final = 78
 _BACKLOG: Final = 1024
 
 #: C{TCP_NOTSENT_LOWAT}, and how much the kernel takes of an answer beyond what the
-#: instance has room for (it would be some megabytes).
+#: instance has room for (it would be some megabytes); accepted sockets inherit it.
+#: C{TCP_USER_TIMEOUT} is not for us: it breaks connections of readers that are slow but
+#: steady.
 _TCP_NOTSENT_LOWAT: Final = 25
 _UNSENT: Final = 131072
 
@@ -134,6 +136,7 @@ def open_listening(place: Place) -> socket.socket:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
             scope = socket.if_nametoindex(place.device)
         opened.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, _WITH_FRAME)
+        opened.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
         # What it accepts has this from it (tcp_create_openreq_child copies the socket).
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if place.family is socket.AF_INET6:
@@ -148,22 +151,6 @@ def open_listening(place: Place) -> socket.socket:
         opened.close()
         raise
     return opened
-
-
-def bound_unread(listening: socket.socket, seconds: float) -> None:
-    """
-    Bound what the kernel does for instances that don't take their answers.
-
-    Accepted sockets inherit it (tcp(7)).  Of an instance that is gone without a word
-    nobody else would hear: to the reactor all is written.
-
-    @param listening: The listening socket.
-    @param seconds: After which a connection is broken whose peer acknowledges nothing
-        of what was sent, or has no room for what is to be sent.
-    """
-    milliseconds = round(seconds * 1000)
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-    listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def frame_source(accepted: socket.socket) -> str | None:
@@ -389,7 +376,6 @@ class Listener(Service):
         try:
             # The reactor takes a descriptor of its own.
             with self._open(place) as opened:
-                bound_unread(opened, self._front.bounds.write)
                 port = self._reactor.adoptStreamPort(
                     opened.fileno(), place.family, channels
                 )

@@ -44,6 +44,7 @@ class Wire(StringTransport):
     @ivar seen: What the peer has read.
     @ivar taken: How many bytes that was, in all.
     @ivar unread: How many of them are only on their way to it, in truth.
+    @ivar silence: How long ago it last acknowledged anything, in seconds.
     @ivar stalled: Whether the peer reads nothing.
     @ivar peer_ended: Whether the peer was told that no more comes.
     @ivar closed: Why the connection is gone; C{None} where it is not.
@@ -61,6 +62,7 @@ class Wire(StringTransport):
         self.protocol = protocol
         self.seen = b""
         self.taken = self.unread = 0
+        self.silence = 0.0
         self.stalled = False
         self.peer_ended = False
         self.closed: str | None = None
@@ -91,7 +93,8 @@ class Wire(StringTransport):
         """
         assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
         taken = self.taken - self.unread
-        return struct.pack("=120xQ16xI", taken, len(self._out) + self.unread)[:size]
+        left, silence = len(self._out) + self.unread, round(self.silence * 1000)
+        return struct.pack("=56xI60xQ16xI", silence, taken, left)[:size]
 
     def getTcpNoDelay(self) -> bool:
         """

@@ -61,10 +61,13 @@ class ProgressTests(SynchronousTestCase):
                 accepted.setblocking(True)
                 peer.send(b"y")
                 accepted.recv(1)
+                after = progress_of(Transport(accepted))
+                assert after is not None
                 self.assertEqual(
-                    progress_of(Transport(accepted)),
-                    Progress(before.acknowledged + sent, True),
+                    after, Progress(before.acknowledged + sent, True, after.silence)
                 )
+                # Nobody else counts from when the machine was started.
+                self.assertLess(after.silence, 3600)
 
     def test_unknown(self) -> None:
         """

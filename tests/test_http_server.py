@@ -679,6 +679,23 @@ class SlowReaderTests(_Conversation):
         self.book.wait(31)
         self.assertEqual(self.wire.closed, "ConnectionAborted")
 
+    def test_gone_without_a_word(self) -> None:
+        """
+        A client that acknowledges nothing of its answer for so long is given up, though
+        it was written whole; one that is only slow may be idle for as long as others.
+        """
+        for silence, closed in ((30.0, "ConnectionAborted"), (3.0, None)):
+            self.wire = self.book.connect()
+            self.say(_GET % 0)
+            self.answer()
+            self.expect(_OK)
+            self.wire.unread, self.wire.silence = 38, silence
+            self.book.wait(30.5)
+            self.assertEqual(self.wire.closed, closed)
+        self.wire.silence = 29.0
+        self.book.wait(44)
+        self.assertEqual(self.wire.closed, None)
+
     def test_answered_and_never_read(self) -> None:
         """
         So is one whose answer is complete.

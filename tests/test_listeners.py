@@ -36,7 +36,6 @@ from mdproxy.listeners import (
     IPV6,
     Listener,
     Place,
-    bound_unread,
     frame_source,
     handshake_age,
     open_listening,
@@ -691,17 +690,14 @@ class OpenListeningTests(SynchronousTestCase):
     def test_unread_is_bounded(self) -> None:
         """
         Of accepted connections the kernel takes no more than a little that the peer
-        doesn't read, and breaks them when it hears nothing for so long.
+        doesn't read.
         """
         opened = self.opened(Place("127.0.0.1", 0))
-        bound_unread(opened, 12.5)
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(opened.getsockname())
             accepted, _peer = opened.accept()
             with accepted:
-                waits = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-                self.assertEqual(waits, 12500)
                 accepted.setblocking(False)
                 taken = 0
                 with self.assertRaises(BlockingIOError):

@@ -93,11 +93,10 @@ class Connection(Timed, Shape):
     """
 
     @property
-    def idle(self) -> bool:
+    def idle_since(self) -> float | None:
         """
-        Tell whether it waits for a request of which nothing has come, and has nothing
-        left to write.  Of those that do the one that began first has the earliest
-        deadline.
+        Tell since when it waits for a request, in the clock's seconds; C{None}: part of
+        one has come, or one is being answered, or its answer is not taken yet.
         """
 
     def abort(self) -> None:
@@ -122,6 +121,7 @@ class ChannelBounds:
     @ivar idle: How long a connection may wait for its next request.
     @ivar write: How long a client may take no byte of its answer.
     @ivar pipeline: How many requests may wait behind the one being answered.
+    @ivar look: When to look for the first time whether an idle client is still there.
     """
 
     request: RequestBounds = field(factory=RequestBounds)
@@ -130,6 +130,14 @@ class ChannelBounds:
     idle: float = 75.0
     write: float = 30.0
     pipeline: int = 8
+    look: float = field(init=False)
+
+    @look.default
+    def _(self) -> float:
+        """
+        Tell when nothing more should be on its way.
+        """
+        return min(self.idle, self.write)
 
 
 @define(eq=False)
@@ -313,5 +321,11 @@ def _longest_idle(
 
     @return: It, and who opened it; C{None} where none is idle.
     """
-    idle = (item for group in groups for item in group.items() if item[0].idle)
-    return min(idle, key=lambda item: item[0].deadline, default=None)
+    idle = (
+        (since, item)
+        for group in groups
+        for item in group.items()
+        if (since := item[0].idle_since) is not None
+    )
+    longest = min(idle, key=lambda one: one[0], default=None)
+    return None if longest is None else longest[1]

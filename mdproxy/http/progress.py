@@ -12,10 +12,12 @@ from typing import Any, Final
 from attrs import frozen
 
 #: Where C{tcpi_bytes_acked} and C{tcpi_notsent_bytes} lie in C{struct tcp_info}
-#: (linux/tcp.h), and C{tcpi_unacked}, which counts segments.
+#: (linux/tcp.h), and C{tcpi_unacked}, which counts segments, and C{tcpi_last_ack_recv},
+#: in milliseconds.
 _ACKED: Final = struct.Struct("=Q"), 120
 _NOT_SENT: Final = struct.Struct("=I"), 144
 _UNACKED: Final = struct.Struct("=I"), 24
+_LAST_ACK: Final = struct.Struct("=I"), 56
 _SIZE: Final = 256
 
 
@@ -26,10 +28,12 @@ class Progress:
 
     @ivar acknowledged: How many bytes it has acknowledged.
     @ivar complete: Whether that is all that the kernel was given for it.
+    @ivar silence: How long ago it last acknowledged anything, in seconds.
     """
 
     acknowledged: int
     complete: bool
+    silence: float
 
 
 def progress_of(transport: Any) -> Progress | None:
@@ -47,9 +51,10 @@ def progress_of(transport: Any) -> Progress | None:
         info = transport.getHandle().getsockopt(
             socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE
         )
-        acked, not_sent, unacked = (
-            kind.unpack_from(info, at)[0] for kind, at in (_ACKED, _NOT_SENT, _UNACKED)
+        acked, not_sent, unacked, last_ack = (
+            kind.unpack_from(info, at)[0]
+            for kind, at in (_ACKED, _NOT_SENT, _UNACKED, _LAST_ACK)
         )
     except (OSError, struct.error):
         return None
-    return Progress(acked, not not_sent and not unacked)
+    return Progress(acked, not not_sent and not unacked, last_ack / 1000)

@@ -59,6 +59,7 @@ class Channel(Protocol):
     @ivar _paused: Whether nothing is read, because too many requests wait.
     @ivar _blocked: Whether the client has yet to read what was written.
     @ivar _taken: How much the client had taken of it all when that was last looked at.
+    @ivar _idle_since: Since when it waits for a request, once it was looked at.
     """
 
     transport: Any
@@ -81,6 +82,7 @@ class Channel(Protocol):
     _paused = False
     _blocked = False
     _taken = 0
+    _idle_since = 0.0
 
     def __init__(self, front: Front, caller: Callable[[Any], Caller | None]) -> None:
         """
@@ -181,14 +183,15 @@ class Channel(Protocol):
         Provide C{Timed.timed_out}.
         """
         if self._leaving or self._blocked or self._request is not None:
-            if self._is_read():
-                self.deadline = self._front.clock.seconds() + self._front.bounds.write
+            patience = self._patience()
+            if patience > 0:
+                self.deadline = self._front.clock.seconds() + patience
             else:
                 self.abort()
         elif self._mid_request:
             self._refuse(BadRequest(408, "request not complete in time"))
         else:
-            self._lose()
+            self._idle_on()
 
     def pauseProducing(self) -> None:
         """
@@ -196,7 +199,7 @@ class Channel(Protocol):
         """
         self._blocked = True
         # From here on it counts what is read.
-        self._is_read()
+        self._patience()
         self.deadline = self._front.clock.seconds() + self._front.bounds.write
         if self._answering is not None:
             self._answering.pause()
@@ -373,29 +376,35 @@ class Channel(Protocol):
             self.deadline = self._front.sweep.now + bounds.idle
             return
         if not reader.mid_request:
-            reading, seconds = "nothing", bounds.idle
+            reading, seconds = "nothing", bounds.look
             if reader.at_boundary:
                 self._reader = None
         elif reader.mid_body:
             reading, seconds = "body", bounds.body
         else:
             reading, seconds = "head", bounds.head
-        if reading != self._reading:
+        if reading != self._reading and (reading, self._reading) != _STILL:
             self._reading = reading
             self.deadline = self._front.clock.seconds() + seconds
         if reader.take_expectation():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     @property
-    def idle(self) -> bool:
+    def idle_since(self) -> float | None:
         """
-        Provide C{Connection.idle}.
+        Provide C{Connection.idle_since}.
         """
-        return (
-            self._request is None
-            and self._reading == "nothing"
-            and not (self._closing or self._waiting or self._blocked)
-        )
+        if (
+            self._request is not None
+            or self._reading not in ("nothing", "still nothing")
+            or self._closing
+            or self._waiting
+            or self._blocked
+        ):
+            return None
+        if self._reading == "nothing":
+            return self.deadline - self._front.bounds.look
+        return self._idle_since
 
     @property
     def _mid_request(self) -> bool:
@@ -417,16 +426,43 @@ class Channel(Protocol):
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
 
-    def _is_read(self) -> bool:
+    def _patience(self) -> float:
         """
-        Tell whether the client has taken any of what waits for it since this was last
-        asked, and has not taken it all.
+        Look whether the client has taken any of what waits for it since the last look.
+
+        @return: For how many seconds it may go on so; none where it took nothing, or
+            has taken all.
         """
         progress = progress_of(self.transport)
         if progress is None or progress.complete:
-            return False
+            return 0.0
         before, self._taken = self._taken, progress.acknowledged
-        return self._taken > before
+        if self._taken <= before:
+            return 0.0
+        return self._front.bounds.write - progress.silence
+
+    def _idle_on(self) -> None:
+        """
+        Wait on for the next request, as long as an idle client may.
+
+        One that is gone without a word shows only by this, that nothing of its answer
+        is acknowledged: to the transport all is written.
+        """
+        front, bounds = self._front, self._front.bounds
+        now = front.clock.seconds()
+        if self._reading == "nothing":
+            self._reading, self._idle_since = "still nothing", now - bounds.look
+        left = self._idle_since + bounds.idle - now
+        progress = progress_of(self.transport)
+        if progress is not None and not progress.complete:
+            if progress.silence >= bounds.write:
+                self.abort()
+                return
+            left = min(left, bounds.write - progress.silence)
+        if left > 0:
+            self.deadline = now + left
+        else:
+            self._lose()
 
     def _read_on(self) -> None:
         """
@@ -453,6 +489,9 @@ class Channel(Protocol):
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
+
+#: An empty line is no request.
+_STILL: Final = ("nothing", "still nothing")
 
 #: Stands behind the last request of a client that sends no more.
 _NO_MORE: Final = BadRequest(400, "no more requests")
