@@ -21,6 +21,9 @@ from mdproxy.tls import ClientTls
 if TYPE_CHECKING:
     from mdproxy.http.client import NovaConnection, UpstreamError
 
+#: Answers that say that Nova is away, whoever asks; a 500 may be one instance's own.
+AWAY: Final = frozenset({502, 503, 504})
+
 #: The first rest, the longest where there is no other endpoint, and where there is.
 _FIRST_REST: Final = 0.1
 _LONGEST_REST: Final = 1.0

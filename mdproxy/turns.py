@@ -38,17 +38,21 @@ class Turns:
         """
         return self._count
 
-    def add(self, exchange: IExchange, now: float) -> None:
+    def add(self, exchange: IExchange, now: float, *, first: bool = False) -> None:
         """
         Let a request wait, behind all others of its holder.
 
         @param now: Seconds, monotonic.
+        @param first: Whether it is next instead, for it has waited before.
         """
         line = self._lines.get(exchange.holder)
         if line is None:
             line = self._lines[exchange.holder] = OrderedDict()
         line[exchange] = now
         self._count += 1
+        if first:
+            line.move_to_end(exchange, last=False)
+            self._lines.move_to_end(exchange.holder, last=False)
 
     def take(self, exchange: IExchange) -> None:
         """

@@ -25,15 +25,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mdproxy.endpoints import Endpoint, Reach
+from mdproxy.endpoints import AWAY, Endpoint, Reach
 from mdproxy.http.client import (
     NovaConnection,
     Patience,
     UpstreamError,
+    UpstreamTimedOut,
     UpstreamTlsFailed,
     UpstreamUnavailable,
 )
 from mdproxy.interfaces import IExchange, IUpstream
+from mdproxy.race import Race, Runner
 from mdproxy.sweep import PERIOD, Sweep
 from mdproxy.turns import Turns
 
@@ -46,8 +48,9 @@ SAFE: Final = frozenset({b"GET", b"HEAD"})
 #: So many free connections are kept for what comes next.
 _READY: Final = 2
 
-#: Answers that say that Nova is away, whoever asks; a 500 may be one instance's own.
-_AWAY: Final = frozenset({502, 503, 504})
+#: A GET or HEAD that no head of an answer has come for in so many seconds is sent to
+#: another endpoint too (DESIGN section 4a).
+_SILENCE: Final = 3.0
 
 
 @frozen
@@ -87,6 +90,9 @@ class Upstream:
         where some is needed.
     @ivar _turns: Requests that wait for a connection.
     @ivar _flights: By exchange, the connection that it is in flight on.
+    @ivar _silent: Those of them that no head had come for at the tick before, on which
+        connection, the how manieth request of that it is, and since when.
+    @ivar _races: By exchange that is asked for more than once, who runs for it.
     @ivar _where: By connection, the endpoint that it leads to.
     @ivar _expiry: By connection that is ready, when it is too old.
     @ivar _leaving: Connections in use that are closed as soon as they are free.
@@ -106,6 +112,10 @@ class Upstream:
     _easy: Reach | None = field(default=None, init=False)
     _turns: Turns = field(factory=Turns, init=False)
     _flights: dict[IExchange, NovaConnection] = field(factory=dict, init=False)
+    _silent: dict[IExchange, tuple[NovaConnection, int, float]] = field(
+        factory=dict, init=False
+    )
+    _races: dict[IExchange, Race] = field(factory=dict, init=False)
     _where: dict[NovaConnection, Reach] = field(factory=dict, init=False)
     _expiry: dict[NovaConnection, float] = field(factory=dict, init=False)
     _leaving: set[NovaConnection] = field(factory=set, init=False)
@@ -167,6 +177,8 @@ class Upstream:
         connection = self._flights.pop(exchange, None)
         if connection is not None:
             connection.drop()
+        elif exchange in self._races:
+            self._races.pop(exchange).cancel()
         else:
             self._turns.discard(exchange)
 
@@ -174,15 +186,26 @@ class Upstream:
         """
         Provide L{IUpstream.pause}.
         """
-        if exchange in self._flights:
-            self._flights[exchange].pause()
+        connection = self._carrier(exchange)
+        if connection is not None:
+            connection.pause()
 
     def resume(self, exchange: IExchange) -> None:
         """
         Provide L{IUpstream.resume}.
         """
-        if exchange in self._flights:
-            self._flights[exchange].resume()
+        connection = self._carrier(exchange)
+        if connection is not None:
+            connection.resume()
+
+    def _carrier(self, exchange: IExchange) -> NovaConnection | None:
+        """
+        Find the connection that an answer comes on.
+        """
+        if exchange in self._races:
+            winner = self._races[exchange].winner
+            return None if winner is None else self._flights.get(winner)
+        return self._flights.get(exchange)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -225,6 +248,7 @@ class Upstream:
         Drop every connection; nothing may be in flight that anybody waits for.
         """
         self._flights.clear()
+        self._races.clear()
         for connection in list(self._where):
             self._drop(connection)
         self._sweep.discard(self)
@@ -329,6 +353,7 @@ class Upstream:
             reach.widen(now, self._extent.connections)
             if reach.is_meant(now):
                 self._praise(reach)
+        self._race(now)
         self._assign()
         self._prepare(now)
         self._sent_before = self._sent
@@ -368,6 +393,86 @@ class Upstream:
         for connection, expiry in list(self._expiry.items()):
             if expiry <= now:
                 self._send_off(connection)
+
+    def _race(self, now: float) -> None:
+        """
+        Ask another endpoint for what one has been silent on for long; one that is only
+        being tried is not given long.
+        """
+        before, self._silent = self._silent, {}
+        for exchange, connection in list(self._flights.items()):
+            if connection.status or exchange.request.method not in SAFE:
+                continue
+            former, count, since = before.get(exchange, (None, 0, now))
+            if former is not connection or count != connection.served:
+                since = now
+            self._silent[exchange] = (connection, connection.served, since)
+            reach = self._where[connection]
+            patience = _SILENCE if reach.sound else PERIOD
+            if now - since >= patience and now < exchange.until:
+                self._race_with_another(exchange, reach)
+
+    def _race_with_another(self, exchange: IExchange, reach: Reach) -> None:
+        """
+        Ask another endpoint, too, if there is a sound one that is not asked yet.
+
+        @param exchange: What is in flight, and no head has come for.
+        @param reach: The endpoint that is silent.
+        """
+        if isinstance(exchange, Runner):
+            race, runner = exchange.race, exchange
+        else:
+            race = Race(exchange, self._withdraw, self._win, self._end_race)
+            runner = race.enter()
+        others = [
+            other
+            for other in self._reaches
+            if other.sound and other is not reach and other not in race.suspects
+        ]
+        if race.runners[-1] is not runner or not others:
+            # Another is asked already, or there is none.
+            return
+        if exchange is not runner:
+            connection = self._flights.pop(exchange)
+            self._flights[runner] = connection
+            self._silent[runner] = self._silent.pop(exchange)
+            connection.exchange = runner
+            self._races[exchange] = race
+        if reach not in race.suspects:
+            race.suspects.append(reach)
+        self._turns.add(race.enter(), self._clock.seconds(), first=True)
+        if not others[0].idle and not self._has_place():
+            # All places are taken by what waits in vain, perhaps.
+            race.runners.remove(runner)
+            self._withdraw(runner)
+
+    def _withdraw(self, runner: IExchange) -> None:
+        """
+        Take back the request of one that is out of a race.
+        """
+        connection = self._flights.get(runner)
+        if connection is not None and connection.status in AWAY:
+            self._judge(self._where[connection], runner, connection.status)
+        self.cancel(runner)
+
+    def _win(self, runner: Runner) -> None:
+        """
+        Leave those alone that were silent on what another endpoint answers.
+        """
+        winner = self._where[self._flights[runner]]
+        for reach in runner.race.suspects:
+            if reach is not winner and reach.up and not reach.retired:
+                silence = UpstreamTimedOut("no answer while another endpoint answers")
+                self._rest(reach, silence, unreachable=False)
+                for connection in list(reach.idle):
+                    # They may lead nowhere just as well.
+                    self._drop(connection)
+
+    def _end_race(self, race: Race) -> None:
+        """
+        Forget a race that is over.
+        """
+        del self._races[race.exchange]
 
     def _prepare(self, now: float) -> None:
         """
@@ -462,9 +567,12 @@ class Upstream:
         A request that is asked again goes to the next endpoint that is not in doubt:
         one that answers badly, or breaks off, would do so again.  It goes to no other,
         so that it is not the former one's free connection that it gets.  What can't be
-        repeated is not sent to one that is being tried, unless all are.
+        repeated is not sent to one that is being tried, unless all are.  What races
+        with an endpoint that is silent goes to a sound one or waits.
         """
         sound = [reach for reach in self._reaches if reach.sound]
+        if isinstance(exchange, Runner):
+            return [reach for reach in sound if reach not in exchange.race.suspects]
         if not sound:
             return self._reaches
         if exchange.tries > 1:
@@ -621,7 +729,7 @@ class Upstream:
         """
         Find out what an answer says of its endpoint.
         """
-        if status in _AWAY:
+        if status in AWAY:
             self._blame(reach, UpstreamUnavailable(f"it answers {status}"))
         elif status == 500:
             self._blame(reach, UpstreamUnavailable("it answers 500"), exchange.holder)

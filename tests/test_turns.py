@@ -104,6 +104,20 @@ class TurnsTests(SynchronousTestCase):
         order = self.served(turns)
         self.assertEqual(order, [exchanges[i] for i in (1, 2, 3, 4)])
 
+    def test_first(self) -> None:
+        """
+        What has waited before is next, whoever else waits.
+        """
+        turns = Turns()
+        exchanges = [asked_by(mac) for mac in "abb"]
+        for exchange in exchanges:
+            turns.add(exchange, 0)
+        urgent = asked_by("b")
+        turns.add(urgent, 0, first=True)
+        self.assertEqual(
+            self.served(turns), [urgent, exchanges[0], exchanges[1], exchanges[2]]
+        )
+
     def test_since(self) -> None:
         """
         It tells since when each waits.
