@@ -20,6 +20,8 @@ LATE: Final = "late"
 RESETS: Final = "resets"
 #: Of its answers the share C{value} breaks off by a reset, in the middle of the body.
 BREAKS: Final = "breaks off"
+#: It closes each connection behind its first answer, and doesn't say so before.
+CLOSES: Final = "closes"
 #: It takes connections and requests and never answers; in the end it resets them.
 STALLS: Final = "stalls"
 #: Nothing that it sends arrives, so that connecting gets no answer at all.
@@ -27,7 +29,7 @@ BLACK_HOLE: Final = "black hole"
 
 #: While any of these lasts, no request is answered well.
 AWAY: Final = frozenset({DOWN, SAYS, STALLS, BLACK_HOLE})
-KINDS: Final = AWAY | {LATE, RESETS, BREAKS}
+KINDS: Final = AWAY | {LATE, RESETS, BREAKS, CLOSES}
 
 
 @frozen

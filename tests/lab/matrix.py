@@ -12,7 +12,17 @@ from typing import Final
 
 from attrs import frozen
 
-from tests.lab.faults import BLACK_HOLE, BREAKS, DOWN, LATE, RESETS, SAYS, STALLS, Phase
+from tests.lab.faults import (
+    BLACK_HOLE,
+    BREAKS,
+    CLOSES,
+    DOWN,
+    LATE,
+    RESETS,
+    SAYS,
+    STALLS,
+    Phase,
+)
 
 #: How many requests an undisturbed boot takes (the real cloud-init 22.4.2).
 FLOOR: Final = {"OpenStack": 28, "Ec2": 26}
@@ -99,6 +109,8 @@ ROWS: Final = (
     _sole("black hole 3 s, middle", Phase(BLACK_HOLE, seconds=3, after=MIDDLE), lost=4),
     _sole("black hole 6 s, middle", Phase(BLACK_HOLE, seconds=6, after=MIDDLE), lost=4),
     _sole("every answer 1 s late", Phase(LATE, 1)),
+    _sole("closes every connection", Phase(CLOSES)),
+    Row("24 at once, Nova down 3 s", ((Phase(DOWN, seconds=3),),), vms=24),
     Row("two Novas, first down", ((Phase(DOWN),), ())),
     Row("two Novas, first black-holed", ((Phase(BLACK_HOLE),), ())),
     Row(

@@ -216,12 +216,13 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     return arguments
 
 
-def _keep(outcome: Outcome, folder: Path) -> None:
+def _keep(outcome: Outcome, seed: int, folder: Path) -> None:
     """
     Write the logs of a row to files.
     """
     verdict = outcome.verdict
-    place = folder / f"{verdict.row.name} {verdict.source}".replace(" ", "-")
+    name = f"{verdict.row.name} {verdict.source} {seed}"
+    place = folder / name.replace(" ", "-")
     place.mkdir(parents=True, exist_ok=True)
     for name, text in outcome.logs.items():
         (place / f"{name}.log").write_text(text)
@@ -254,9 +255,9 @@ def main(argv: Sequence[str]) -> int:
                 for fault in verdict.faults:
                     print(f"{row.name}, {source}: {fault}", file=sys.stderr, flush=True)
                 faults += len(verdict.faults)
-                for outcome in outcomes:
+                for seed, outcome in zip(row.seeds, outcomes, strict=True):
                     if arguments.logs:
-                        _keep(outcome, arguments.logs)
+                        _keep(outcome, seed, arguments.logs)
     return 1 if faults else 0
 
 

@@ -33,6 +33,7 @@ from tests.lab.faults import (
     AWAY,
     BLACK_HOLE,
     BREAKS,
+    CLOSES,
     DOWN,
     LATE,
     RESETS,
@@ -265,6 +266,8 @@ class ScriptedNova(Factory):
             refused = answer.status in (400, 403)
             self._settle(visit, "refused" if refused else "served")
             connection.send(visit, answer)
+            if self._has(CLOSES):
+                connection.transport.loseConnection()
 
     def _happens(self, kind: str) -> bool:
         """
