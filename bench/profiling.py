@@ -62,7 +62,6 @@ def main() -> None:
     parser.add_argument("case", nargs="?", default="kept-32", choices=by_name)
     parser.add_argument("--system", default="mdproxy", choices=OURS)
     parser.add_argument("--seconds", type=int, default=5, help="how long (5)")
-    parser.add_argument("--native", action="store_true", help="functions in C too")
     parser.add_argument("--top", type=int, default=25, help="how many lines (25)")
     arguments = parser.parse_args()
     case = by_name[arguments.case]
@@ -74,8 +73,6 @@ def main() -> None:
         command = ["taskset", "-c", OTHER_CORE, _PY_SPY, "record", "--format", "raw"]
         command += ["--function", "--rate", _RATE, "--output", str(stacks)]
         command += ["--duration", str(arguments.seconds), "--pid", str(system.roots[0])]
-        if arguments.native:
-            command.append("--native")
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as sampler:
