@@ -40,10 +40,12 @@ class Guest:
 
     @ivar number: Which one of its network.
     @ivar network: Its network; they all use the same addresses.
+    @ivar prefix: What its address begins with.
     """
 
     number: int
     network: str = "red"
+    prefix: str = "10.0"
 
     @property
     def name(self) -> str:
@@ -57,7 +59,7 @@ class Guest:
         """
         Its address.
         """
-        return f"10.0.{self.number >> 8}.{self.number & 255}"
+        return f"{self.prefix}.{self.number >> 8}.{self.number & 255}"
 
     @property
     def mac(self) -> str:
