@@ -23,6 +23,7 @@ from tests import running
 from tests.corpus.client import Mode
 from tests.relaying import (
     CANARY,
+    CROWD,
     VICTIM,
     Arrived,
     Chain,
@@ -162,6 +163,14 @@ class Nasty:
             arrived.line.reset()
 
 
+def nasty_of(case: Case, raw: bytes, mode: Mode) -> Nasty:
+    """
+    Answer as in a case.
+    """
+    closes, resets = case.ending is Ending.CLOSED, case.ending is Ending.RESET
+    return Nasty(cut(raw, mode), closes, resets)
+
+
 def _once(nasty: Nasty) -> Callable[[Arrived], None]:
     """
     Answer one request so, and all others truthfully.
@@ -213,11 +222,7 @@ class Run:
         head, end, _body = raw.partition(b"\r\n\r\n")
         if end:
             warm(chain, head + end, self.warmth.methods)
-        nasty = Nasty(
-            cut(raw, self.mode),
-            case.ending is Ending.CLOSED,
-            case.ending is Ending.RESET,
-        )
+        nasty = nasty_of(case, raw, self.mode)
         chain.nova.does = (_to_victim if self.again else _once)(nasty)
         guest = chain.ask(_TARGET, case.method, version=self.version)
         if not case.relayed:
@@ -351,6 +356,28 @@ class ResponseTests(SynchronousTestCase):
         self.assert_all(
             Run(case, mode, again=False) for case, mode in _ways() if not case.relayed
         )
+
+    def test_waiting(self) -> None:
+        """
+        Whoever waits for the connection that an answer comes on, and gets it the moment
+        that the answer is through, or another, gets its own answer.
+        """
+        for case in CASES:
+            chain = Chain(connections=1)
+            chain.nova.does = _once(nasty_of(case, case.raw, Mode.WHOLE))
+            chain.connect().ask(_TARGET, case.method)
+            guests = [chain.connect(instance) for instance in CROWD[:5]]
+            for guest in guests:
+                guest.ask()
+            chain.settle()
+            chain.wait(2)
+            for guest in guests:
+                truths = [
+                    each.truth
+                    for each in chain.nova.arrived
+                    if each.instance == guest.instance.name
+                ]
+                self.assertIn(guest.hear().body, truths, case.name)
 
     def test_oracle(self) -> None:
         """
