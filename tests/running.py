@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
+import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -107,6 +109,12 @@ class Question:
         What Nova would say to this instance, and to no other.
         """
         return b"data of %b at %b" % (self.instance.encode(), self.target)
+
+    def end(self) -> None:
+        """
+        Close the connection, at once, though somebody else reads from it.
+        """
+        self.line.shutdown(socket.SHUT_RDWR)
 
     def answer(self) -> bool:
         """
@@ -269,6 +277,17 @@ class Running:
         (kibibytes,) = re.findall(r"VmRSS:\s*([0-9]+) kB", status)
         return int(kibibytes) * 1024
 
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """
+        Have it find all that happens meanwhile at once, when it wakes.
+        """
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
     def stop(self) -> str:
         """
         Have it end.
@@ -306,14 +325,19 @@ class Running:
             return read_from(connection, method)
 
 
-def question(target: bytes, method: bytes, instance: Local) -> bytes:
+def question(
+    target: bytes, method: bytes, instance: Local, body: bytes | None = None
+) -> bytes:
     """
     Write a request.
     """
-    return b"%b %b HTTP/1.1\r\nHost: 169.254.169.254\r\nUser-Agent: %b\r\n\r\n" % (
+    length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+    return b"%b %b HTTP/1.1\r\nHost: 169.254.169.254\r\nUser-Agent: %b\r\n%b\r\n%b" % (
         method,
         target,
         instance.name.encode(),
+        length,
+        body or b"",
     )
 
 

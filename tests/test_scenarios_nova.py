@@ -30,6 +30,7 @@ from tests.relaying import (
     Arrived,
     Chain,
     Guest,
+    Heard,
     Instance,
     Line,
 )
@@ -814,6 +815,64 @@ class ProcessTests(SynchronousTestCase):
         """
         self.assertNotIn("Traceback", proxy.stop())
         self.assertEqual(self.nova.faults, [])
+
+    def at_once(
+        self, proxy: running.Running, method: bytes, nova_does: Callable[[], object]
+    ) -> Heard:
+        """
+        Have an instance ask, and Nova do something behind its back, in the same moment.
+        """
+        with proxy.connect(running.VICTIM) as connection:
+            connection.sendall(running.question(b"/", b"GET", running.VICTIM))
+            self.assertEqual(running.read_from(connection).status, 200)
+            with proxy.asleep():
+                body = b"secret" if method == b"POST" else None
+                connection.sendall(
+                    running.question(PASSWORD, method, running.VICTIM, body)
+                )
+                nova_does()
+            return running.read_from(connection, method)
+
+    def end_lines(self) -> None:
+        """
+        Have Nova close the connections on which anything was asked.
+        """
+        for asked in self.nova.questions:
+            asked.end()
+
+    def test_b6_stale_sockets(self) -> None:
+        """
+        B6: a connection that Nova closes in the same moment in which an instance asks
+        costs it nothing, whatever the method, and Nova is asked once.
+        """
+        proxy = self.start()
+        for method in (b"GET", b"HEAD", b"POST") * 5:
+            self.nova.questions.clear()
+            heard = self.at_once(proxy, method, self.end_lines)
+            self.assertEqual(heard.status, 200, method)
+            asked = [each for each in self.nova.questions if each.target == PASSWORD]
+            self.assertEqual(len(asked), 1, method)
+
+    def test_b11_unsolicited_sockets(self) -> None:
+        """
+        B11: what Nova says before an instance asks is no answer to it, be it ever so
+        close.
+        """
+        proxy = self.start()
+        for _ in range(10):
+            self.assertEqual(proxy.ask().status, 200)
+            (*_, latest) = self.nova.questions
+            with proxy.connect(running.CANARY) as connection:
+                with proxy.asleep():
+                    latest.line.sendall(
+                        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+                    )
+                    connection.sendall(
+                        running.question(PASSWORD, b"GET", running.CANARY)
+                    )
+                heard = running.read_from(connection)
+            (*_, latest) = self.nova.questions
+            self.assertEqual(heard.body, latest.truth)
 
     def assert_streams(self, chunked: bool, slow: bool) -> None:
         """
