@@ -486,3 +486,29 @@ class ContinueTests(_Scenario):
             if exchange.request.method == b"POST"
         ]
         self.assertEqual(body, b"secret")
+
+
+class RecordTests(_Scenario):
+    """
+    A16 as far as it needs no process: what is written down of requests.
+    """
+
+    def test_a16_transactions(self) -> None:
+        """
+        A16: of each request there is one record for the operator, with nothing of its
+        fields or body and no more of its target than its beginning.
+        """
+        self.host.canary = None
+        agent = "User-Agent: SECRET" + "x" * 8000
+        token = "X-aws-ec2-metadata-token: SECRET"
+        for path in ("x%0aEVIL%1b[2J", "y" * 8000):
+            self.host.say(self.wire, _SLOW.get(path, agent, token))
+            self.assertTrue(self.host.hear(self.wire).startswith(b"HTTP/1.1 200 "))
+        self.host.say(self.wire, b"GET /\x1b[2J HTTP/1.1\r\nHost: a\r\n\r\n")
+        long, short = self.host.proxy.transactions.describe()
+        self.assertEqual(short["target"], _SLOW.target("x%0aEVIL%1b[2J"))
+        self.assertLessEqual(len(long["target"]), 256)
+        for record in (long, short):
+            self.assertEqual(record["instance"], _SLOW.name)
+            self.assertNotIn("SECRET", str(record))
+            self.assertTrue(str(record).isprintable())
