@@ -142,6 +142,12 @@ _GOOD: list[tuple[str, bytes, dict[str, object]]] = [
     ("length", _post(b"Content-Length: 5", body=b"a\r\nbc"), {"body": b"a\r\nbc"}),
     ("zeros", _post(b"Content-Length: 0005", body=b"abcde"), {"body": b"abcde"}),
     ("chunks", _chunked(b"3\r\nabc\r\n1\r\n\n\r\n0\r\n\r\n"), {"body": b"abc\n"}),
+    (
+        "zeros before a size",
+        _chunked(b"0000000000000001\r\nZ\r\n0\r\n\r\n"),
+        {"body": b"Z"},
+    ),
+    ("longest chunk", _chunked(b"3e8;a\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n"), {}),
     ("hex chunks", _chunked(b"000A\r\n0123456789\r\n00\r\n\r\n"), {}),
     ("no chunks", _chunked(b"0\r\n\r\n"), {"body": b""}),
     ("chunk extension", _chunked(b'1;a="b c"\r\nZ\r\n0;d\r\n\r\n'), {"body": b"Z"}),
@@ -286,6 +292,10 @@ _BAD: list[tuple[str, int, bytes]] = [
     ("long body", 413, _post(b"Content-Length: 1001")),
     ("longer body", 413, _post(b"Content-Length: 100000000000000")),
     ("long chunk", 413, _chunked(b"3E9\r\n" + b"x" * 1001)),
+    ("long chunk by its word", 413, _chunked(b"3E9\r\n")),
+    ("longest chunk by its word", 413, _chunked(b"FFFFFFFFFFFFFFFF\r\nhello")),
+    ("second chunk too long", 413, _chunked(b"1\r\nZ\r\n3E8;a=b\r\n")),
+    ("many zeros", 400, _chunked(b"0" * 16 + b"1\r\nZ\r\n0\r\n\r\n")),
     ("many chunks", 413, _chunked(b"1\r\nx\r\n" * 1001)),
     *(
         (

@@ -48,6 +48,10 @@ _NAME: Final = b"HTTP/"
 
 _LENGTH = re.compile(rb"[0-9]{1,15}\Z")
 
+#: The digits of a chunk's size, and how many of them make sense.
+_DIGITS: Final = re.compile(rb"[0-9A-Fa-f]+")
+_MAX_DIGITS: Final = 16
+
 #: What Nova's metadata API is asked with; everything else it would treat as GET.
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT"})
 
@@ -105,7 +109,10 @@ class RequestReader:
     @ivar _line: Its first line, as far as it came.
     @ivar _leading: The part of an empty line that stood before it.
     @ivar _tail: The latest three bytes of it, which may begin an L{_END}.
-    @ivar _left: How many bytes of its body are still to come, if that was told.
+    @ivar _left: How many bytes of its body, or of a chunk and what ends it, are still
+        to come, if that was told.
+    @ivar _size: The beginning of the line that tells a chunk's size, as far as it came;
+        C{None} where no chunk may follow.
     @ivar _over: Whether a request was the client's last, by its own word.
     """
 
@@ -125,6 +132,7 @@ class RequestReader:
     _leading: bytes = field(init=False, default=b"")
     _tail: bytes = field(init=False, default=b"")
     _left: int = field(init=False, default=0)
+    _size: bytes | None = field(init=False, default=None)
     _over: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
@@ -214,6 +222,8 @@ class RequestReader:
         limit = min(len(data), start + _SLICE, start + self._most() + 1 - self._raw)
         if self._left:
             return min(limit, start + self._left)
+        if self._size is not None:
+            return data.find(b"\n", start, limit) + 1 or limit
         seam = (self._tail + data[start : start + 3]).find(_END)
         if seam >= 0:
             return start + seam + len(_END) - len(self._tail)
@@ -229,6 +239,7 @@ class RequestReader:
         self._raw += len(data)
         if not self._line.endswith(b"\n"):
             self._line += data[: data.find(b"\n") + 1] or data
+        in_body = self._headed
         try:
             try:
                 self._parser.feed_data(data)
@@ -236,6 +247,8 @@ class RequestReader:
                 # No upgrade is ever made; what follows is the next request.
                 self._parser = httptools.HttpRequestParser(self)
             self._check_raw()
+            if in_body:
+                self._follow(data)
             self._tail = (self._tail + data)[-3:] if self._begun else b""
         except BadRequest as bad:
             self._done.append(bad)
@@ -244,6 +257,31 @@ class RequestReader:
         else:
             return True
         return False
+
+    def _follow(self, data: bytes) -> None:
+        """
+        Find out how much of a body may follow these bytes of it, so that a chunk which
+        is too long is refused by its word.
+        """
+        if self._left:
+            self._left -= len(data)
+        elif self._size is not None:
+            self._size = (self._size + data)[: _MAX_DIGITS + 1]
+            if data.endswith(b"\n"):
+                self._begin_chunk(self._size)
+
+    def _begin_chunk(self, line: bytes) -> None:
+        """
+        Read the beginning of a line that the parser took for the size of a chunk.
+        """
+        digits = _DIGITS.match(line)
+        if digits is None or digits.end() > _MAX_DIGITS:
+            raise BadRequest(400, "size of a chunk")
+        size = int(digits[0], 16)
+        if self._body_size + size > self._bounds.max_body:
+            raise BadRequest(413, "body too large")
+        # Behind the last chunk, of no bytes, there may be trailer fields.
+        self._left, self._size = (size + 2, b"") if size else (0, None)
 
     def _check_raw(self) -> None:
         """
@@ -272,6 +310,7 @@ class RequestReader:
         self._headers, self._body = [], []
         self._target = self._leading = b""
         self._body_size = self._left = 0
+        self._size = None
 
     def on_url(self, part: bytes) -> None:
         """
@@ -321,7 +360,6 @@ class RequestReader:
         """
         self._body.append(part)
         self._body_size += len(part)
-        self._left -= len(part) if self._left else 0
         if self._body_size > self._bounds.max_body:
             raise BadRequest(413, "body too large")
 
@@ -382,6 +420,7 @@ class RequestReader:
             raise BadRequest(413, "body too large")
         self._framed = bool(codings or lengths)
         self._left = int(lengths[0]) if lengths else 0
+        self._size = b"" if codings else None
         empty = not codings and all(not int(n) for n in lengths)
         if not empty and self._parser.should_upgrade():
             # llhttp would take the body for the other protocol's first bytes.

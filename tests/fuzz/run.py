@@ -25,7 +25,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from tests.corpus import cases
-from tests.corpus.cases import CORPUS
+from tests.corpus.cases import CORPUS, MORE
 from tests.fuzz.seeds import TARGETS, load, save
 
 #: Where inputs, crashes and logs go.
@@ -151,7 +151,7 @@ def _cases(target: str) -> list[bytes]:
     """
     if target != "requests":
         return []
-    raws = [case.raw for case in cases.load(CORPUS)]
+    raws = [case.raw for path in (CORPUS, MORE) for case in cases.load(path)]
     # No place to cut, and nothing that came before.
     return [raw + b"\0" for raw in raws if len(raw) < _LONGEST_INPUT]
 

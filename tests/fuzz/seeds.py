@@ -42,6 +42,13 @@ _HTTP_WORDS: Final = (
     ),
     *(b"Expect: 100-continue\r\n", b"X-Instance-ID: e\r\n", b"X_Tenant_ID: e\r\n"),
     *(b"5\r\nhello\r\n", b';a="b"', b"Content_Length: 5\r\n", b"\x85", b"\xff", b"+1"),
+    *(
+        b"RTSP/1.0",
+        b"HTTP/2.0",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"close",
+        b"CONNECT",
+    ),
 )
 _STATUS_WORDS: Final = (
     *(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 204 N\r\n"),
