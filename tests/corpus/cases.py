@@ -14,6 +14,9 @@ from attrs import frozen
 
 CORPUS = Path(__file__).with_name("corpus.json")
 
+#: Classes of requests that the former does not have.
+MORE = Path(__file__).with_name("more.json")
+
 
 class Expect(Enum):
     """

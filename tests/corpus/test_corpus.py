@@ -18,7 +18,7 @@ import yaml
 from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.corpus.cases import load
+from tests.corpus.cases import CORPUS, MORE, load
 from tests.corpus.client import Mode
 from tests.corpus.judge import Verdict
 from tests.corpus.recorder import Recorder
@@ -209,14 +209,18 @@ class CorpusTests(SynchronousTestCase):
         port: int = self.nova.server_address[1]
         self.proxy = Proxy.start(directory, port, self.instance)
 
-    def assert_all_pass(self, mode: Mode) -> None:
+    def assert_all_pass(
+        self, mode: Mode, path: Path = CORPUS, count: int = 212
+    ) -> None:
         """
         Assert that every case passes, that the proxy lives to be asked to stop, and
         that its log has nothing in it that nobody may see or nobody thought of.
 
         @param mode: How requests are cut into writes.
+        @param path: Where the cases are.
+        @param count: How many there have to be.
         """
-        cases = load()
+        cases = load(path)
         runner = Runner(self.proxy.port, self.nova, mode, self.instance)
         results = list(runner.run(cases))
         status = self.proxy.stop()
@@ -224,7 +228,7 @@ class CorpusTests(SynchronousTestCase):
         for result in results:
             counts[result.verdict] += 1
         faults = [str(result) for result in results if result.faults]
-        wanted = dict.fromkeys(Verdict, 0) | {Verdict.PASS: 212}
+        wanted = dict.fromkeys(Verdict, 0) | {Verdict.PASS: count}
         self.assertEqual(counts, wanted, os.linesep.join(faults))
         self.assertEqual(status, 0)
         log = self.proxy.said()
@@ -252,3 +256,35 @@ class CorpusTests(SynchronousTestCase):
         Every case passes when it is sent byte by byte.
         """
         self.assert_all_pass(Mode.BYTES)
+
+    def test_more_whole(self) -> None:
+        """
+        So does every case of the classes that the corpus doesn't have, in one write.
+        """
+        self.assert_all_pass(Mode.WHOLE, MORE, 567)
+
+    def test_more_tokens(self) -> None:
+        """
+        They pass cut behind each separator.
+        """
+        self.assert_all_pass(Mode.TOKENS, MORE, 567)
+
+    def test_more_bytes(self) -> None:
+        """
+        They pass byte by byte.
+        """
+        self.assert_all_pass(Mode.BYTES, MORE, 567)
+
+
+class CasesTests(SynchronousTestCase):
+    """
+    Tests for the cases themselves.
+    """
+
+    def test_each_is_new(self) -> None:
+        """
+        No two cases have the same name or the same bytes.
+        """
+        cases = load() + load(MORE)
+        for of in ("name", "raw"):
+            self.assertEqual(len({getattr(case, of) for case in cases}), len(cases))
