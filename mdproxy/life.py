@@ -128,9 +128,10 @@ class Signals(Service):
 
     def startService(self) -> None:
         """
-        Take the signals as soon as the reactor has taken them.
+        Take SIGHUP now, the others as soon as the reactor has taken them.
         """
         super().startService()
+        signal.signal(signal.SIGHUP, self._hang_up_soon)
         self._reactor.callWhenRunning(self._take)
 
     def stop(self) -> None:
@@ -156,11 +157,10 @@ class Signals(Service):
 
     def _take(self) -> None:
         """
-        Handle the signals from now on.
+        Handle the others from now on.
         """
         signal.signal(signal.SIGTERM, self._stop_soon)
         signal.signal(signal.SIGINT, self._stop_soon)
-        signal.signal(signal.SIGHUP, self._hang_up_soon)
 
     def _stop_soon(self, _number: int, _frame: Any) -> None:
         """

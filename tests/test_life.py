@@ -325,6 +325,18 @@ class SignalsTests(SecrecyTestCase):
         self.reactor.run()
         self.assertNotEqual(signal.getsignal(signal.SIGTERM), signal.SIG_DFL)
 
+    def test_early_hangup(self) -> None:
+        """
+        SIGHUP is taken at the start, for the reactor leaves it alone; what comes before
+        it runs is done when it does.
+        """
+        self.service.startService()
+        self.catch(signal.SIGHUP)
+        self.assertEqual(self.told, [])
+        self.reactor.run()
+        self.reactor.go_on()
+        self.assertEqual(self.told, ["renew"])
+
     def start(self) -> None:
         """
         Start, and run.

@@ -13,7 +13,10 @@ import json
 import os
 import pwd
 import re
+import shlex
+import sys
 from collections.abc import Mapping
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +41,7 @@ from tests.twistd import PORTS, Twistd, write_config
 
 _IN_FORCE = "the configuration that was read is in force"
 _REFUSED = "the configuration is refused"
+_UNIT = Path(__file__).parent.parent / "etc" / "mdproxy.service"
 #: Not to be held back for asking so often.
 _MORE = "[limits]\nmax_request_rate = 1000000\n"
 _SIGNED = re.compile(rb"X-Instance-ID: (\S+)\r\n.*X-Instance-ID-Signature: (\S+)", re.S)
@@ -299,12 +303,41 @@ class ReloadCase(TestCase):
         directory = Path(self.mktemp())
         self.says = write_config(directory, f"{_MORE}[DEFAULT]\n{lines}", nova)
         self.directory: Path = self.says["directory"]
-        self.process = self.twistd.spawn(self.says["config"], *options)
+        await self.begin(self.twistd.spawn(self.says["config"], *options))
+
+    async def begin(self, process: Any, hang_up: bool = False) -> int:
+        """
+        Wait until the process is up, and have four instances ask.
+
+        @param hang_up: Whether it gets SIGHUP all the while, from the moment that its
+            shell ignores that.
+
+        @return: How many it got before it took them itself.
+        """
+        early = 0
+        self.process = process
         self.addCleanup(self.twistd.kill)
-        await self.twistd.says("static is live")
+        up = self.twistd.says("static is live")
+        while hang_up and not up.called:
+            ignored, caught = (
+                int(self.state()[name], 16) & 1 for name in ("SigIgn", "SigCgt")
+            )
+            if ignored or caught:
+                self.process.signalProcess("HUP")
+                early += ignored
+            await deferLater(cast(Any, reactor), 0.01)
+        await up
         for _ in range(4):
             self.guests.append(await self.join(Guest()))
         await self.go_on()
+        return early
+
+    def state(self) -> dict[str, str]:
+        """
+        Read what the kernel says of the process.
+        """
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return dict(line.split(":\t", 1) for line in status.splitlines())
 
     async def join(self, guest: Guest, source: str = "127.0.0.1") -> Guest:
         """
@@ -499,6 +532,36 @@ class SettingsTests(ReloadCase):
         self.assertEqual({each.secret for each in asked}, {b"second"})
 
 
+class UnitTests(ReloadCase):
+    """
+    The service as systemd starts it.
+    """
+
+    async def test_reloaded_while_it_starts(self) -> None:
+        """
+        E3: SIGHUP does not end it however early it comes, for systemd would take that
+        for an end that was wanted; when it is up it reloads.
+        """
+        parser = ConfigParser(strict=False, interpolation=None)
+        parser.read_string(_UNIT.read_text())
+        argv = shlex.split(parser["Service"]["ExecStart"])
+        _nova, port = self.serve("one")
+        self.says = write_config(Path(self.mktemp()), _MORE, port)
+        self.directory = self.says["directory"]
+        for ours, theirs in (
+            (Path(sys.executable).with_name("twistd"), "/opt/mdproxy/bin/twistd"),
+            (self.says["config"], "/etc/mdproxy/mdproxy.conf"),
+        ):
+            self.assertIn(theirs, argv[-1])
+            argv[-1] = argv[-1].replace(theirs, str(ours))
+        early = await self.begin(self.twistd.execute(argv), hang_up=True)
+        self.assertGreater(early, 0)
+        self.put("secret", "second\n")
+        self.secrets.append(b"second")
+        asked = await self.hang_up()
+        self.assertEqual({each.secret for each in asked}, {b"second"})
+
+
 class CertificateTests(ReloadCase):
     """
     Certificates that are replaced under load.
@@ -593,8 +656,7 @@ class UnprivilegedTests(ReloadCase):
         self.addCleanup(os.umask, os.umask(0o022))
         _nova, port = self.serve("one")
         await self.start(port, {}, "--uid", str(user.pw_uid), "--gid", str(user.pw_gid))
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        held = dict(line.split(":\t", 1) for line in status.splitlines())
+        held = self.state()
         self.assertEqual(held["Uid"].split(), [str(user.pw_uid)] * 4)
         self.assertEqual(held["Gid"].split(), [str(user.pw_gid)] * 4)
         self.assertEqual(int(held["CapEff"], 16), 0)

@@ -162,6 +162,8 @@ class MakeServiceTests(SecrecyTestCase):
         """
         Start it, until the test is over.
         """
+        before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
         service.privilegedStartService()
         service.startService()
 

@@ -104,23 +104,24 @@ class Twistd(ProcessProtocol):
 
         @return: Its process transport.
         """
+        program = "from twisted.scripts.twistd import run; run()"
+        arguments = ("mdproxy", "--config-file", str(config))
+        argv = [sys.executable, "-c", program, "-n", "--pidfile=", *options, *arguments]
+        return self.execute(argv, output)
+
+    def execute(self, argv: list[str], output: int | None = None) -> Any:
+        """
+        Start it in another way.
+
+        @param argv: The command.
+        @param output: The descriptor that it writes to; C{None}: we read it.
+
+        @return: Its process transport.
+        """
         written: Any = "r" if output is None else output
+        files = {0: "w", 1: written, 2: written}
         cast(Any, reactor).spawnProcess(
-            self,
-            sys.executable,
-            [
-                sys.executable,
-                "-c",
-                "from twisted.scripts.twistd import run; run()",
-                "-n",
-                "--pidfile=",
-                *options,
-                "mdproxy",
-                "--config-file",
-                str(config),
-            ],
-            env=os.environ,
-            childFDs={0: "w", 1: written, 2: written},
+            self, argv[0], argv, env=os.environ, childFDs=files
         )
         return self.transport
 
@@ -148,6 +149,8 @@ class Twistd(ProcessProtocol):
         Wait until it has logged something.
 
         @param start: How much of what it said does not count.
+
+        @return: Fails if it ends before that.
         """
         waiting: Deferred[None] = Deferred()
         self._waiting.append((text, start, waiting))
@@ -158,4 +161,7 @@ class Twistd(ProcessProtocol):
         """
         It has ended, with a status or by a signal.
         """
+        waiting, self._waiting = self._waiting, []
+        for text, _start, each in waiting:
+            each.errback(AssertionError(f"never said {text!r}: {self.said}"))
         self.ended.callback(cast(Any, reason.value).exitCode)
