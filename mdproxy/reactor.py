@@ -8,8 +8,8 @@ something goes wrong or something other than a plain read is to be done; what ha
 a selectable is the same in every case.
 
 What it costs the operator: the prefix of lines that go through Twisted's old C{log.msg}
-while a connection is read from, such as C{[Channel,3,10.0.0.5]}, is C{[-]} then.
-mdproxy's own lines never have it, as they go through L{Logger} and begin with the name
+while a connection is read from to its end, such as C{[Channel,3,10.0.0.5]}, is C{[-]}.
+mdproxy's own lines never have it, as they go through C{Logger} and begin with the name
 of their module; an exception that a protocol raises keeps it.
 """
 
@@ -124,10 +124,20 @@ class PlainReadsReactor(EPollReactor):
             log.callWithLogger(selectable, self._fail, selectable)
         else:
             if why:
-                log.callWithLogger(
-                    selectable, self._disconnectSelectable, selectable, why, True
-                )
+                self._end(selectable, why)
         return True
+
+    def _end(self, selectable: Any, why: object) -> None:
+        """
+        Disconnect what has said that it has ended, or lost its connection.
+        """
+        try:
+            self._disconnectSelectable(selectable, why, True)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            # What callWithLogger does with exceptions, and without.
+            log.callWithLogger(selectable, log.err)
 
     def _fail(self, selectable: Any) -> None:
         """

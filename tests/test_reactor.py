@@ -308,6 +308,27 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OwnError)), 3)
         self.assertEqual(self.prefixes(), ["selectable,1"] * 3)
 
+    def test_loss_interrupted(self) -> None:
+        """
+        An interruption from the keyboard is not swallowed where a connection is lost.
+        """
+
+        class Interrupting(Selectable):
+            """
+            One that is interrupted as it is lost.
+            """
+
+            def connectionLost(self, reason: Failure) -> None:
+                """
+                Be interrupted.
+                """
+                raise KeyboardInterrupt
+
+        for read in (lambda: CONNECTION_LOST, fail):
+            self.readable(read, Interrupting)
+            self.assertRaises(KeyboardInterrupt, self.reactor.doIteration, 0)
+        self.assertEqual(len(self.flushLoggedErrors(OwnError)), 1)
+
     def test_gone_in_the_same_turn(self) -> None:
         """
         What another selectable has taken out of the reactor is left alone.

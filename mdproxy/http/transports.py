@@ -10,7 +10,7 @@ at the end of this turn of the loop.  Whatever is out of the ordinary is left to
 Twisted's own code: bytes that wait already, a socket that takes no more, an error, a
 connection that is being closed.
 
-The server side is put in by the documented C{transport} of L{tcp.Port}.  Beyond that
+The server side is put in by the documented C{transport} of C{tcp.Port}.  Beyond that
 this module knows names of Twisted that are not public, in one place (L{_NAMES}); where
 one of them is missing connections have the stock transports and the log says so.
 """
