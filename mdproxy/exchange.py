@@ -42,7 +42,8 @@ _PASSING: Final = frozenset({502, 503, 504})
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 
-#: The largest body that is kept of an answer that may not be the last.
+#: The largest body that is kept back until the answer is whole: one that breaks off
+#: before is asked for again, and nobody notices.
 _KEPT: Final = 65536
 
 
@@ -79,14 +80,14 @@ class OurFault(Exception):
 @define
 class _Answer:
     """
-    An answer of Nova that is not relayed yet.
+    A whole answer of Nova that is not relayed yet.
 
     @ivar head: Its head.
-    @ivar body: As much of its body as has come.
+    @ivar body: Its body.
     """
 
     head: ResponseHead
-    body: bytearray = field(factory=bytearray, init=False, repr=False)
+    body: bytes = field(repr=False)
 
 
 @implementer(IExchange)
@@ -111,7 +112,8 @@ class Exchange:
     @ivar _relaying: Whether the answer has begun to flow.
     @ivar _status: What status the caller was told.
     @ivar _over: Whether nothing more happens.
-    @ivar _coming: An answer that comes and may not be the last.
+    @ivar _coming: The head of an answer that is kept back until it is whole.
+    @ivar _body: As much of its body as has come.
     @ivar _kept: The latest whole answer, if it may not be the last.
     @ivar tries: How often Nova was asked.
     """
@@ -132,7 +134,8 @@ class Exchange:
     _relaying: bool = field(default=False, init=False)
     _status: int = field(default=0, init=False)
     _over: bool = field(default=False, init=False)
-    _coming: _Answer | None = field(default=None, init=False)
+    _coming: ResponseHead | None = field(default=None, init=False)
+    _body: bytes | bytearray = field(default=b"", init=False, repr=False)
     _kept: _Answer | None = field(default=None, init=False)
     tries: int = field(default=0, init=False)
 
@@ -217,20 +220,16 @@ class Exchange:
         """
         Provide L{IExchange.head}.
         """
-        assert self._identity is not None
-        if not self._proxy.lookup.still_holds(self._identity, self.caller):
-            self.path_lost()
-        elif head.status == 403:
-            # Nova says so of the signature only (handler.py,
-            # _validate_shared_secret); the instance did nothing wrong.
-            self._fail(SecretRefused())
-        elif head.status < 400:
-            self._proxy.note_served(self._identity.port)
-            self._relay(head)
-        elif self._may_pass(head.status) and self._next_pause() is not None:
-            self._coming = _Answer(head)
-        else:
-            self._relay(head)
+        if head.status == 403:
+            if self._still_holds():
+                # Nova says so of the signature only (handler.py,
+                # _validate_shared_secret); the instance did nothing wrong.
+                self._proxy.count("signature-refused")
+                self._fail(SecretRefused())
+        elif self.request.method in SAFE and (head.length or 0) <= _KEPT:
+            self._coming, self._body = head, b""
+        elif self._still_holds():
+            self._relay(head, b"")
 
     def body(self, data: bytes) -> None:
         """
@@ -238,22 +237,39 @@ class Exchange:
         """
         if self._coming is None:
             self._reply.write(data)
-            return
-        self._coming.body += data
-        if len(self._coming.body) > _KEPT:
-            # Too much to keep: then this is the answer.
-            coming, self._coming = self._coming, None
-            self._relay_answer(coming)
+        elif not self._body and len(data) <= _KEPT:
+            self._body = data
+        else:
+            self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        """
+        Keep one more piece, unless there is too much or it has taken too long.
+        """
+        assert self._coming is not None
+        if not isinstance(self._body, bytearray):
+            self._body = bytearray(self._body)
+        self._body += data
+        if len(self._body) > _KEPT or self._proxy.clock.seconds() >= self.until:
+            head, self._coming = self._coming, None
+            if self._still_holds():
+                self._relay(head, self._body)
 
     def done(self) -> None:
         """
         Provide L{IExchange.done}.
         """
         self._arrive()
-        if self._coming is not None:
-            self._kept, self._coming = self._coming, None
+        head, self._coming = self._coming, None
+        if head is None:
+            self._end()
+        elif not self._still_holds():
+            pass
+        elif head.status >= 400 and self._may_pass(head.status):
+            self._kept = _Answer(head, bytes(self._body))
             self._ask_again(None)
         else:
+            self._relay(head, self._body)
             self._end()
 
     def failed(self, error: Exception, sent: bool) -> None:
@@ -393,12 +409,12 @@ class Exchange:
         Ask Nova again after a pause, or make do with what there is.
         """
         pause = self._next_pause()
-        if pause is not None:
+        if pause is not None and self._proxy.await_recovery(self):
             self._proxy.count("asked-again")
             self._timer = self._proxy.clock.callLater(pause, self._try_again)
-            self._proxy.await_recovery(self)
         elif self._kept is not None:
-            if self._relay_answer(self._kept):
+            if self._still_holds():
+                self._relay(self._kept.head, self._kept.body)
                 self._end()
         else:
             assert error is not None
@@ -418,28 +434,30 @@ class Exchange:
         self._proxy.stop_awaiting(self)
         self.identify()
 
-    def _relay(self, head: ResponseHead) -> None:
+    def _still_holds(self) -> bool:
+        """
+        Look whether an answer still goes to whom it was asked for; if not, break off.
+        """
+        assert self._identity is not None
+        if self._proxy.lookup.still_holds(self._identity, self.caller):
+            return True
+        self.path_lost()
+        return False
+
+    def _relay(self, head: ResponseHead, body: bytes | bytearray) -> None:
         """
         Begin to answer with what Nova says.
+
+        @param body: As much of the body as there is.
         """
+        assert self._identity is not None
+        if head.status < 400:
+            self._proxy.note_served(self._identity.port)
         self._relaying = True
         self._status = head.status
         self._reply.begin(head.status, head.phrase, head.fields, head.length)
-
-    def _relay_answer(self, answer: _Answer) -> bool:
-        """
-        Answer with what was kept back, if it still goes to whom it was asked for.
-
-        @return: Whether it does.
-        """
-        assert self._identity is not None
-        if not self._proxy.lookup.still_holds(self._identity, self.caller):
-            self.path_lost()
-            return False
-        self._relay(answer.head)
-        if answer.body:
-            self._reply.write(bytes(answer.body))
-        return True
+        if body:
+            self._reply.write(bytes(body))
 
     def _end(self) -> None:
         """

@@ -65,6 +65,10 @@ STATUSES: Final[Mapping[type[Exception], tuple[int, bytes, bool]]] = {
 #: the signed fields.
 _REMEMBERED: Final = 4096
 
+#: So many requests of one instance, and of all, may wait to be asked again at a time.
+_PAUSES: Final = 8
+_ALL_PAUSES: Final = 1024
+
 
 @frozen
 class Hold:
@@ -106,6 +110,7 @@ class ReverseProxyResource:
     @ivar _asking: The exchanges that Nova is being asked for.
     @ivar _lines: By caller, the exchanges that wait until it has fewer.
     @ivar _awaiting: Exchanges that pause before asking Nova again.
+    @ivar _pauses: Places for them.
     @ivar _served: Ports that Nova has answered.
     @ivar _find_caller: Finds who opened a Site's connection.
     """
@@ -133,6 +138,9 @@ class ReverseProxyResource:
         factory=dict, init=False
     )
     _awaiting: set[Exchange] = field(factory=set, init=False)
+    _pauses: Shares = field(
+        factory=lambda: Shares(_PAUSES, of_all=_ALL_PAUSES), init=False
+    )
     _served: OrderedDict[tuple[str, str, str], None] = field(
         factory=OrderedDict, init=False
     )
@@ -283,17 +291,26 @@ class ReverseProxyResource:
             if (caller.network, caller.address) == (network, address):
                 exchange.path_lost()
 
-    def await_recovery(self, exchange: Exchange) -> None:
+    def await_recovery(self, exchange: Exchange) -> bool:
         """
-        Wake an exchange when Nova takes connections again.
+        Let an exchange pause before it asks Nova again; if Nova is found good again
+        before, wake it.
+
+        @return: Whether there is a place for it.
         """
+        if not self._pauses.take(exchange.holder):
+            self.count("no-place-to-pause")
+            return False
         self._awaiting.add(exchange)
+        return True
 
     def stop_awaiting(self, exchange: Exchange) -> None:
         """
         Do not wake it.
         """
-        self._awaiting.discard(exchange)
+        if exchange in self._awaiting:
+            self._awaiting.remove(exchange)
+            self._pauses.give_back(exchange.holder)
 
     def nova_recovered(self) -> None:
         """

@@ -518,17 +518,19 @@ class Conversations(_Case):
 
     def test_stream(self) -> None:
         """
-        A body of unknown length goes on piece by piece and has an end.
+        A large body of unknown length goes on piece by piece and has an end.
         """
         wire = self.connect()
         self.say(wire, b"GET / HTTP/1.1\nHost: a")
         nova = self.upstream.begin(200, length=None)
+        nova.body(b"y" * 65_537)
         for piece in (b"\x00\xff", b"0\r\n\r\n", b"x" * 10_000):
             nova.body(piece)
             wire.settle()
             self.assertIn(piece, wire.seen)
         self.upstream.end(nova)
-        response = self.assert_heard(wire, 200, b"\x00\xff0\r\n\r\n" + b"x" * 10_000)
+        body = b"y" * 65_537 + b"\x00\xff0\r\n\r\n" + b"x" * 10_000
+        response = self.assert_heard(wire, 200, body)
         self.assertIsNone(response.headers["Content-Length"])
 
     def test_slow_reader(self) -> None:
@@ -579,13 +581,13 @@ class Conversations(_Case):
 
     def test_broken_off(self) -> None:
         """
-        When Nova breaks off in the midst, the instance is cut off: it can't take what
-        it got for the whole.
+        When Nova breaks off in the midst of what has been begun, the instance is cut
+        off: it can't take what it got for the whole.
         """
-        for length in (100, None):
+        for length in (200_000, None):
             wire = self.connect()
             self.say(wire, b"GET / HTTP/1.1\nHost: a")
-            self.upstream.begin(200, length=length).body(b"half")
+            self.upstream.begin(200, length=length).body(b"half" * 20_000)
             wire.settle()
             self.upstream.fail(UpstreamBroken("cut off"))
             wire.settle()

@@ -146,6 +146,19 @@ class UnreachableTests(ScenarioTestCase):
     Nova can't be reached, or says nothing.
     """
 
+    def test_b3_one_of_two(self) -> None:
+        """
+        B3: where another endpoint answers, it is asked when the first has said nothing
+        for 3 seconds, and nobody waits for longer.
+        """
+        self.begin("a", "b")
+        self.nova.does = lambda arrived: (
+            arrived.answer() if arrived.line.host == "b" else None
+        )
+        guest = self.chain.ask(USER_DATA)
+        self.chain.wait(3.9)
+        self.assert_own_data(guest)
+
     def test_b1_down(self) -> None:
         """
         B1: while Nova refuses connections a request is held; when the hold is used up
@@ -575,6 +588,7 @@ class StatusTests(ScenarioTestCase):
         self.assertEqual(len(errors), 1)
         self.assertIn("metadata_proxy_shared_secret", errors[0])
         self.assertEqual(self.chain.proxy.counts["status-503"], 2)
+        self.assertEqual(self.chain.proxy.counts["signature-refused"], 2)
 
     def test_b13_unauthorized(self) -> None:
         """

@@ -309,6 +309,8 @@ class MakeServiceTests(SecrecyTestCase):
             An exchange that pauses before it asks again.
             """
 
+            holder = ("loop", "127.0.0.1")
+
             def wake(self) -> None:
                 """
                 Provide C{Exchange.wake}.
