@@ -158,14 +158,15 @@ def for_instance(headers: Fields) -> bytes:
         (and those that its Connection field names) and without framing: whoever
         writes the response frames it.
     """
-    nominated = {
-        word.strip().lower()
-        for name, value in headers
-        if name.lower() == b"connection"
-        for word in value.split(b",")
-    }
+    named = [(name.lower(), name, value) for name, value in headers]
+    dropped = _HOP_BY_HOP
+    for lower, _name, value in named:
+        if lower == b"connection":
+            dropped = dropped | {word.strip().lower() for word in value.split(b",")}
     return b"".join(
-        b"%b: %b\r\n" % (name, value)
-        for name, value in headers
-        if name.lower() not in _HOP_BY_HOP and name.lower() not in nominated
+        [
+            b"%b: %b\r\n" % (name, value)
+            for lower, name, value in named
+            if lower not in dropped
+        ]
     )

@@ -113,16 +113,17 @@ def _response_with(head: bytes) -> KnownResponse | None:
 
     @return: What it read, if the head tells how long the body is.
     """
+    reader = ResponseReader()
     try:
-        first = ResponseReader().feed(head)
-        if not first or not isinstance(first[0], ResponseHead):
+        events = reader.feed(head)
+        first = events[0] if events else None
+        if not isinstance(first, ResponseHead) or first.status in (204, 304):
             return None
-        length = first[0].length
-        if length is None or length > _LONGEST_BODY or first[0].status in (204, 304):
+        if first.length is None or first.length > _LONGEST_BODY:
             return None
-        *_body, end = ResponseReader().feed(head + bytes(length))
+        if first.length:
+            events = reader.feed(bytes(first.length))
     except BadResponse:
         return None
-    if not isinstance(end, End):
-        return None
-    return KnownResponse(first[0], len(head), end.reusable)
+    end = events[-1]
+    return KnownResponse(first, len(head), isinstance(end, End) and end.reusable)
