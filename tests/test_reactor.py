@@ -570,12 +570,28 @@ class PluginTests(SynchronousTestCase):
         """
         Choosing it makes it the reactor, which runs.
         """
+        self.run_with("reactor.callLater(0, reactor.stop)")
+
+    def test_signals(self) -> None:
+        """
+        A signal that comes while it waits ends it in order.
+        """
+        self.run_with(
+            "import os, signal, threading\n"
+            "me = os.getpid(), signal.SIGTERM\n"
+            "reactor.callWhenRunning(threading.Thread(target=os.kill, args=me).start)"
+        )
+
+    def run_with(self, what: str) -> None:
+        """
+        Run it in a process of its own until it stops.
+        """
         program = (
             "from twisted.application.reactors import installReactor\n"
             "chosen = installReactor('mdproxy-epoll')\n"
             "from twisted.internet import reactor\n"
             "assert reactor is chosen\n"
-            "reactor.callLater(0, reactor.stop)\n"
+            f"{what}\n"
             "reactor.run()\n"
             "print(type(reactor).__name__)\n"
         )
