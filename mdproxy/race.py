@@ -103,9 +103,9 @@ class Runner:
     @property
     def tries(self) -> int:
         """
-        Provide L{IExchange.tries}.
+        Provide L{IExchange.tries}; never the first.
         """
-        return self.race.exchange.tries
+        return self.race.exchange.tries + 1
 
     @property
     def request(self) -> Request:

@@ -24,19 +24,19 @@ class Turns:
 
     @ivar _lines: By holder, in the order of their turns, his requests and since when
         each waits, the eldest first.
-    @ivar _count: How many wait.
+    @ivar count: How many wait.
     """
 
     _lines: OrderedDict[tuple[str, str], OrderedDict[IExchange, float]] = field(
         factory=OrderedDict, init=False
     )
-    _count: int = field(default=0, init=False)
+    count: int = field(default=0, init=False)
 
-    def __len__(self) -> int:
+    def first(self) -> IExchange:
         """
-        Count what waits.
+        Tell whose turn it is; somebody must wait.
         """
-        return self._count
+        return next(iter(next(iter(self._lines.values()))))
 
     def add(self, exchange: IExchange, now: float, *, first: bool = False) -> None:
         """
@@ -49,7 +49,7 @@ class Turns:
         if line is None:
             line = self._lines[exchange.holder] = OrderedDict()
         line[exchange] = now
-        self._count += 1
+        self.count += 1
         if first:
             line.move_to_end(exchange, last=False)
             self._lines.move_to_end(exchange.holder, last=False)
@@ -72,7 +72,7 @@ class Turns:
         line = self._lines.get(exchange.holder)
         if line is None or line.pop(exchange, None) is None:
             return False
-        self._count -= 1
+        self.count -= 1
         if not line:
             del self._lines[exchange.holder]
         return True

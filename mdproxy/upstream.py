@@ -7,8 +7,8 @@ only reports to it.  Endpoints are a list for failover: the first that may be as
 used (L{mdproxy.endpoints}).  What can't be sent at once waits, everybody in turn
 (L{mdproxy.turns}), until its exchange's C{until}.
 
-The common case does not come there: nothing waits, the first endpoint is trusted, and
-it has a free connection.
+The common cases do not come there: the first endpoint is trusted and has a free
+connection, or a connection becomes free and whoever is next may use it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Upstream:
     @ivar _random: Makes rests and ages uneven.
     @ivar _reaches: The endpoints, and what is known of them.
     @ivar _easy: The endpoint that a request is sent to without any thought; C{None}
-        where some is needed.
+        where some is needed, and while that is going on.
     @ivar _turns: Requests that wait for a connection.
     @ivar _flights: By exchange, the connection that it is in flight on.
     @ivar _silent: Those of them that no head had come for at the tick before, on which
@@ -156,19 +156,17 @@ class Upstream:
         if (
             reach is not None
             and reach.idle
+            and not self._turns.count
             and exchange.tries == 1
             and exchange.request.method in SAFE
         ):
-            connection = reach.idle.pop()
-            reach.busy += 1
-            self._flights[exchange] = connection
-            self._sent += 1
-            connection.start(exchange)
-        elif len(self._turns) >= self._extent.queue:
+            self._begin(exchange, reach, reach.idle.pop())
+        elif self._turns.count >= self._extent.queue:
             exchange.failed(UpstreamUnavailable("too many requests wait"), False)
         else:
             self._turns.add(exchange, self._clock.seconds())
-            self._assign()
+            if len(self._flights) < self._extent.connections:
+                self._assign()
 
     def cancel(self, exchange: IExchange) -> None:
         """
@@ -272,7 +270,7 @@ class Upstream:
                 }
                 for reach in self._reaches
             ],
-            "waiting": len(self._turns),
+            "waiting": self._turns.count,
             "requests": self._sent,
             "connections": self._opened,
         }
@@ -304,8 +302,14 @@ class Upstream:
             and connection.status < 500
             and not (self._leaving and connection in self._leaving)
         ):
-            reach.idle.append(connection)
-            return
+            if not self._turns.count:
+                reach.idle.append(connection)
+                return
+            following = self._turns.first()
+            if following.tries == 1 and following.request.method in SAFE:
+                self._turns.take(following)
+                self._begin(following, reach, connection)
+                return
         reach.idle.append(connection)
         if reach.retired or connection in self._leaving:
             self._drop(connection)
@@ -512,7 +516,7 @@ class Upstream:
                 for reach in self._reaches:
                     if reach.idle and now >= reach.rests_until:
                         reach.begin_trial(now)
-                while len(self._turns) and self._step(now):
+                while self._turns.count and self._step(now):
                     pass
                 self._surrender(now)
                 if not self._again:
@@ -520,7 +524,7 @@ class Upstream:
         finally:
             self._deciding = False
         first = next((reach for reach in self._reaches if reach.up), None)
-        if first is not None and first.trusted and not len(self._turns):
+        if first is not None and first.trusted:
             self._easy = first
 
     def _step(self, now: float) -> bool:
@@ -594,12 +598,20 @@ class Upstream:
             connection = reach.take(fresh) if reach.has_room() else None
             if connection is not None:
                 self._turns.take(exchange)
-                reach.busy += 1
-                self._flights[exchange] = connection
-                self._sent += 1
-                connection.start(exchange)
+                self._begin(exchange, reach, connection)
                 return True
         return False
+
+    def _begin(
+        self, exchange: IExchange, reach: Reach, connection: NovaConnection
+    ) -> None:
+        """
+        Send a request on a connection that is free.
+        """
+        reach.busy += 1
+        self._flights[exchange] = connection
+        self._sent += 1
+        connection.start(exchange)
 
     def _has_place(self) -> bool:
         """
@@ -624,7 +636,7 @@ class Upstream:
         """
         Give up what would not wait for endpoints that all rest.
         """
-        if not len(self._turns) or any(
+        if not self._turns.count or any(
             reach.up or reach.connecting or now >= reach.rests_until
             for reach in self._reaches
         ):
@@ -697,7 +709,7 @@ class Upstream:
         if connection.served:
             return
         if isinstance(error, UpstreamTlsFailed) or (
-            not reach.sound or len(self._turns) > 0
+            not reach.sound or self._turns.count
         ):
             # It takes connections and does not mean it.
             self._rest(reach, error, unreachable=True)

@@ -33,8 +33,8 @@ class TurnsTests(SynchronousTestCase):
         Take everything, one by one.
         """
         order: list[Ask] = []
-        while len(turns):
-            exchange = next(iter(turns))
+        while turns.count:
+            exchange = turns.first()
             assert isinstance(exchange, Ask)
             turns.take(exchange)
             order.append(exchange)
@@ -73,7 +73,7 @@ class TurnsTests(SynchronousTestCase):
         turns.add(single, 0)
         taken = []
         for _ in range(2):
-            taken.append(next(iter(turns)))
+            taken.append(turns.first())
             turns.take(taken[-1])
             turns.add(asked_by("a"), 0)
         self.assertIn(single, taken)
@@ -100,7 +100,7 @@ class TurnsTests(SynchronousTestCase):
             turns.add(exchange, 0)
         self.assertEqual([turns.discard(exchanges[0]) for _ in "xy"], [True, False])
         self.assertFalse(turns.discard(asked_by("c")))
-        self.assertEqual(len(turns), 4)
+        self.assertEqual(turns.count, 4)
         order = self.served(turns)
         self.assertEqual(order, [exchanges[i] for i in (1, 2, 3, 4)])
 
@@ -148,7 +148,7 @@ class TurnsTests(SynchronousTestCase):
                 gone = waiting.pop(step % len(waiting))
                 self.assertTrue(turns.discard(gone))
             elif waiting:
-                taken = next(iter(turns))
+                taken = turns.first()
                 assert isinstance(taken, Ask)
                 own = [each for each in waiting if each.holder == taken.holder]
                 self.assertIs(taken, own[0])
@@ -163,7 +163,7 @@ class TurnsTests(SynchronousTestCase):
                     if holder not in present:
                         del since[holder]
                 self.assertLess(max(since.values(), default=0), 5)
-            self.assertEqual(len(turns), len(waiting))
+            self.assertEqual(turns.count, len(waiting))
         told = list(turns)
         self.assertEqual(self.served(turns), told)
         self.assertEqual(set(told), set(waiting))
