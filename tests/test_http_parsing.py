@@ -754,8 +754,8 @@ _RELAYED: list[tuple[str, bytes, bool, bool, bytes, bool]] = [
         b"ok",
         True,
     ),
-    ("head", _response(_LENGTH_2), True, False, b"", True),
-    ("head, chunks", _response(_CHUNKS), True, False, b"", True),
+    ("head", _response(_LENGTH_2), True, False, b"", False),
+    ("head, chunks", _response(_CHUNKS), True, False, b"", False),
     (
         "empty line behind",
         _response(_LENGTH_2, body=b"ok\r\n"),
@@ -790,8 +790,8 @@ _RELAYED: list[tuple[str, bytes, bool, bool, bytes, bool]] = [
         False,
     ),
     ("head, body", _response(_LENGTH_2, body=b"ok"), True, False, b"", False),
-    ("204", _response(status=b"204 No Content"), False, False, b"", True),
-    ("304", _response(_LENGTH_2, status=b"304 X"), False, False, b"", True),
+    ("204", _response(status=b"204 No Content"), False, False, b"", False),
+    ("304", _response(_LENGTH_2, status=b"304 X"), False, False, b"", False),
     (
         "204, body",
         _response(_LENGTH_2, body=b"ok", status=b"204 X"),

@@ -379,6 +379,32 @@ class ResponseTests(SynchronousTestCase):
                 ]
                 self.assertIn(guest.hear().body, truths, case.name)
 
+    def test_late_body(self) -> None:
+        """
+        A body that comes where none may, and only when somebody else has asked, reaches
+        nobody, though it looks like an answer: what is in it may be an instance's own
+        choice.
+        """
+        evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+        for case in CASES:
+            if case.body or not case.relayed or case.ending is not Ending.KEPT:
+                continue
+            bodiless = case.method == b"HEAD" or case.status in (204, 304)
+            if not bodiless or case.later:
+                continue
+            chain = Chain()
+            nasty = nasty_of(case, case.raw, Mode.WHOLE)
+            chain.nova.does = _once(nasty)
+            chain.ask(_TARGET, case.method)
+
+            def answer(arrived: Arrived, line: Line = nasty.lines[0]) -> None:
+                line.say(evil)
+                arrived.answer()
+
+            chain.nova.does = answer
+            heard = chain.ask(instance=CANARY).hear()
+            self.assertEqual(heard.body, chain.nova.arrived[-1].truth, case.name)
+
     def test_oracle(self) -> None:
         """
         What h11 makes nothing of is not relayed as a whole answer; what is relayed is

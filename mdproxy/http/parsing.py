@@ -710,9 +710,14 @@ class ResponseReader:
     def _end(self) -> None:
         """
         Note the end of the response.
+
+        Nothing follows an answer that has no body only because of its method or status:
+        a body that comes all the same, and late, would begin the answer to whoever asks
+        next, and what it says may be an instance's own choice.
         """
         self._ended = True
-        self._events.append(End(self._parser.should_keep_alive()))
+        keeps = self._parser.should_keep_alive() and not self._bodiless
+        self._events.append(End(keeps))
 
     def _cause(self, error: httptools.HttpParserError) -> BadResponse:
         """
