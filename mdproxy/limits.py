@@ -22,7 +22,7 @@ class Bound(Enum):
     What may be in the way of one place more.
     """
 
-    OF_SEAT = "of one"
+    OF_SEAT = "of it"
     OF_NETWORK = "of its network"
     OF_ALL = "of all"
 

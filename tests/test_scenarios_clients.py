@@ -16,6 +16,7 @@ from tests.guests import Guest, GuestsTestCase, Host, answered
 from tests.playbook import Wire
 
 _SLOW, _CANARY, _ELSEWHERE = Guest(1), Guest(2), Guest(1, "blue")
+
 _BOUNDS = ChannelBounds(head=10, body=10, idle=75, write=30, pipeline=8)
 
 
@@ -223,7 +224,7 @@ class GreedyTests(GuestsTestCase):
         self.assertEqual(newcomer.closed, "ConnectionAborted")
         self.assertEqual(self.evicted([reading, asking, waiting, unread]), [])
         host.nova.deaf_to.remove(guests[1].name)
-        host.settle()
+        host.wait(0.25)
         self.assertIsNone(host.connect(guests[4]).closed)
         self.assertEqual(self.evicted([reading, asking, waiting, unread]), [1])
 
@@ -244,6 +245,29 @@ class GreedyTests(GuestsTestCase):
         self.assertEqual(self.open(_SLOW, 5), [])
         self.assertEqual(self.evicted(quiet), [])
 
+    def test_a6_unread(self) -> None:
+        """
+        A6: who made room gets what was written to it, within its time, and counts for
+        nothing meanwhile.
+        """
+        host = self.make_host(
+            *[Guest(n) for n in range(1, 4)], connections=Shares(9, 9, 2)
+        )
+        slow, dead = host.connect(Guest(1)), host.connect(Guest(2))
+        for wire, number in ((slow, 1), (dead, 2)):
+            wire.stalled = True
+            host.say(wire, Guest(number).get())
+        for number in (3, 4):
+            host.wait(1)
+            self.assertIsNone(host.connect(Guest(number)).closed)
+        self.assertEqual(self.evicted([slow, dead]), [])
+        self.assertEqual(host.front.shares.taken, 2)
+        slow.stalled = False
+        self.assertTrue(host.hear(slow).endswith(answered("i-red-1")))
+        self.assertEqual(slow.closed, "ConnectionDone")
+        host.wait(31)
+        self.assertEqual(dead.closed, "ConnectionAborted")
+
     def test_a6_networks(self) -> None:
         """
         A6: no network gets more than half, and what it has makes room for its own; the
@@ -258,7 +282,10 @@ class GreedyTests(GuestsTestCase):
         self.assertEqual(self.evicted(first), [0, 1, 2])
         self.assertEqual(self.evicted(second), [])
         self.assertEqual(host.front.describe()["connections"], 6)
-        third = [host.connect(guest) for guest in red[10:14]]
+        third = []
+        for guest in red[10:14]:
+            host.wait(0.25)
+            third.append(host.connect(guest))
         self.assertEqual(self.evicted(second), [])
         self.assertEqual(self.evicted([*first, *third]), [0, 1, 2, 3, 4, 5, 6])
 

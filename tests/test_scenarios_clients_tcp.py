@@ -49,6 +49,29 @@ class ConnectTests(LoopbackTestCase):
             client.send(_GREEDY.get())
             self.assertEqual(client.read()[0], 200)
 
+    def test_a6_flood(self) -> None:
+        """
+        A6: where idle connections take every place the longest idle are ended, and
+        whoever comes is served.
+        """
+        flood = [guest_at(number) for number in range(10, 40)]
+        self.start([*flood, _CANARY], max_connections=40)
+        before = self.proxy.fds
+        clients = []
+        for guest in flood:
+            client = self.connect(guest)
+            client.send(guest.get())
+            self.assertEqual(client.read()[0], 200)
+            clients.append(client)
+        self.sing(_CANARY)
+        ended, kept = clients[:10], clients[10:]
+        for client in ended:
+            self.assertEqual(client.socket.recv(1), b"")
+        for client in kept[1:]:
+            client.send(client.guest.get())
+            self.assertEqual(client.read()[0], 200)
+        self.assertLessEqual(self.proxy.fds, before + 20 + 32)
+
     def unbroken(self, clients: list[Client]) -> list[Client]:
         """
         Wait until no more connections are there than may be.

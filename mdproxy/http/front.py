@@ -6,7 +6,7 @@ What all connections of instances share, and how they meet whoever answers them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from typing import Protocol as Shape
 
@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mdproxy.http.parsing import RequestBounds
-from mdproxy.limits import Bound, Seat, Seldom, Shares
+from mdproxy.http.room import MayBeIdle, Room
+from mdproxy.limits import Seat, Seldom, Shares
 from mdproxy.model import Caller, Request
 from mdproxy.sweep import Sweep, Timed
 
@@ -87,17 +88,10 @@ class Answerer(Shape):
         """
 
 
-class Connection(Timed, Shape):
+class Connection(Timed, MayBeIdle, Shape):
     """
     A connection, as far as its front knows it.
     """
-
-    @property
-    def idle_since(self) -> float | None:
-        """
-        Tell since when it waits for a request, in the clock's seconds; C{None}: part of
-        one has come, or one is being answered, or its answer is not taken yet.
-        """
 
     def abort(self) -> None:
         """
@@ -153,7 +147,8 @@ class Front:
     @ivar refused: Counts the requests answered here, by status, and what was closed.
     @ivar channels: The open connections.
     @ivar _by_seat: The same by network and address.
-    @ivar _by_holder: The same by L{Caller.holder}, each with its caller.
+    @ivar _room: Who makes room where all places are taken.
+    @ivar _leaving: Connections whose places others have already.
     """
 
     answerer: Answerer
@@ -164,10 +159,18 @@ class Front:
     refused: Counter[str] = field(factory=Counter, init=False)
     channels: set[Connection] = field(factory=set, init=False)
     _by_seat: dict[tuple[str, str], set[Connection]] = field(factory=dict, init=False)
-    _by_holder: dict[Seat, dict[Connection, Caller]] = field(factory=dict, init=False)
+    _room: Room[Connection] = field(init=False)
+    _leaving: set[Connection] = field(factory=set, init=False)
     _drained: Callable[[], None] | None = field(default=None, init=False)
     _seldom: Seldom = field(factory=Seldom, init=False)
     _log: Logger = field(factory=Logger, init=False)
+
+    @_room.default
+    def _(self) -> Room[Connection]:
+        """
+        Have whoever has a share make room.
+        """
+        return Room(self.shares)
 
     def drain(self, drained: Callable[[], None]) -> None:
         """
@@ -204,66 +207,50 @@ class Front:
         self.channels.add(channel)
         seat = (caller.network, caller.address)
         self._by_seat.setdefault(seat, set()).add(channel)
-        self._by_holder.setdefault(holder, {})[channel] = caller
+        self._room.add(channel, holder)
         self.sweep.add(channel)
         return True
 
     def let_go(self, channel: Connection, caller: Caller) -> None:
         """
-        Let go of a connection that was taken in, unless it has made room already.
+        Let go of a connection that was taken in.
         """
-        if channel not in self.channels:
-            return
-        self.shares.give_back(caller.holder)
+        if channel in self._leaving:
+            self._leaving.discard(channel)
+        else:
+            self._give_back(channel, caller.holder)
         self.sweep.discard(channel)
         self.channels.discard(channel)
         seat = (caller.network, caller.address)
         self._by_seat[seat].discard(channel)
         if not self._by_seat[seat]:
             del self._by_seat[seat]
-        del self._by_holder[caller.holder][channel]
-        if not self._by_holder[caller.holder]:
-            del self._by_holder[caller.holder]
         self.note_closed()
+
+    def _give_back(self, channel: Connection, holder: Seat) -> None:
+        """
+        Let others have a connection's place.
+        """
+        self.shares.give_back(holder)
+        self._room.discard(channel, holder)
 
     def _make_room(self, newcomer: Caller) -> bool:
         """
-        Close an idle connection and take its place, where that is just.
+        Close an idle connection and take its place, if there is one that must yield.
 
         @return: Whether the place was taken.
         """
-        bound = self.shares.reached(newcomer.holder)
-        if bound is Bound.OF_SEAT:
-            return False
-        own = self._by_holder.get(newcomer.holder, {})
-        yielding = _longest_idle([own]) or _longest_idle(
-            channels
-            for holder, channels in self._by_holder.items()
-            if self._must_yield(holder, newcomer.holder, bound)
-        )
+        yielding = self._room.find(newcomer.holder, self.clock.seconds())
         if yielding is None:
             return False
-        channel, caller = yielding
-        self._tell(caller, "closed an idle connection")
+        channel, holder = yielding
+        self._tell(newcomer, "closed an idle connection for one")
         self.refused["idle-made-room"] += 1
+        # Its place is free at once; it is gone, and let go of, a moment later.
+        self._leaving.add(channel)
+        self._give_back(channel, holder)
         channel.close_when_idle()
-        # Its place is free at once; the transport closes it a moment later.
-        self.let_go(channel, caller)
         return self.shares.take(newcomer.holder)
-
-    def _must_yield(self, holder: Seat, newcomer: Seat, bound: Bound | None) -> bool:
-        """
-        Tell whether idle connections of one make room for those of another: only where
-        that one holds more, or its network does, so that nobody gains by asking for
-        more than the others.
-        """
-        network = newcomer[0]
-        if holder[0] == network:
-            mine = self._by_holder.get(newcomer, ())
-            return len(self._by_holder[holder]) > len(mine)
-        return bound is Bound.OF_ALL and (
-            self.shares.held_on(holder[0]) > self.shares.held_on(network)
-        )
 
     def path_changed(self, network: str, address: str) -> None:
         """
@@ -289,12 +276,15 @@ class Front:
         """
         Log that there are too many connections, once in a while for each caller.
         """
+        bound = self.shares.reached(caller.holder)
+        assert bound is not None
         quiet = self._seldom.passes((what, caller.holder), self.clock.seconds())
         if quiet is not None:
             self._log.warn(
-                "{what} of {address} ({mac}) on {network}: too many are open, of it, "
-                "of its network or of all ({quiet} more like it)",
+                "{what} of {address} ({mac}) on {network}: too many are open {bound} "
+                "({quiet} more like it)",
                 what=what,
+                bound=bound.value,
                 address=caller.address,
                 mac=caller.mac,
                 network=caller.network,
@@ -308,24 +298,3 @@ class Front:
         if not self.channels and self._drained is not None:
             drained, self._drained = self._drained, None
             drained()
-
-
-def _longest_idle(
-    groups: Iterable[Mapping[Connection, Caller]],
-) -> tuple[Connection, Caller] | None:
-    """
-    Find the connection that has been idle for longest.
-
-    Looking at them all costs less than keeping them in order with every request, for
-    this is asked only where there is no place left.
-
-    @return: It, and who opened it; C{None} where none is idle.
-    """
-    idle = (
-        (since, item)
-        for group in groups
-        for item in group.items()
-        if (since := item[0].idle_since) is not None
-    )
-    longest = min(idle, key=lambda one: one[0], default=None)
-    return None if longest is None else longest[1]
