@@ -52,6 +52,23 @@ class SharesTests(SynchronousTestCase):
         )
         self.assertEqual(shares.taken, 3)
 
+    def test_resized(self) -> None:
+        """
+        With other bounds what is held stays so, and the next to ask is judged by them.
+        """
+        shares = Shares(2, 3, 4)
+        self.assertTrue(shares.take(("red", "a")))
+        self.assertTrue(shares.take(("red", "a")))
+        shares.resize(1, 2, 3)
+        self.assertEqual(shares.taken, 2)
+        self.assertFalse(shares.take(("red", "b")))
+        self.assertTrue(shares.take(("blue", "a")))
+        self.assertFalse(shares.take(("green", "a")))
+        shares.resize(3)
+        self.assertTrue(shares.take(("red", "a")))
+        self.assertFalse(shares.take(("red", "a")))
+        self.assertTrue(shares.take(("green", "a")))
+
     def test_given_back(self) -> None:
         """
         What is given back can be taken again, and a refusal took nothing.
