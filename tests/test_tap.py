@@ -15,6 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, cast
 
+from attrs import evolve
 from twisted.application.service import IService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -32,6 +33,7 @@ from zope.interface.verify import verifyObject
 from mdproxy.life import FrontService, InOrder, Signals
 from mdproxy.lookup.decision import Policy
 from mdproxy.model import Caller, Neighbour, Request
+from mdproxy.nova_config import TlsFiles
 from mdproxy.proxy import Hold, ReverseProxyResource
 from mdproxy.sweep import PERIOD
 from mdproxy.tap import Options, makeService
@@ -462,6 +464,27 @@ class MakeServiceTests(SecrecyTestCase):
         errors = [line for level, line in self.logged() if level == "error"]
         self.assertEqual(len(errors), 2, errors)
         self.assertIn("[listener:loop] prot", errors[0])
+        self.successResultOf(service.stopService())
+
+    def test_reload_vanished_file(self) -> None:
+        """
+        TLS files that vanish after the configuration was found good are a fault, too.
+        """
+        self.says = write_config(Path(self.mktemp()))
+        options = Options()
+        options.parseOptions(["--config-file", str(self.says["config"])])
+        config = options["config"]
+        tls = TlsFiles("/nowhere/ca.pem", None, None, False)
+        options["load"] = lambda: evolve(
+            config, upstream=evolve(config.upstream, tls=tls)
+        )
+        self.reactor = AdoptingReactor()
+        service = makeService(options, self.reactor)
+        self.start(service)
+        self.reload(service)
+        errors = [line for level, line in self.logged() if level == "error"]
+        self.assertEqual(errors[0], "/nowhere/ca.pem: no readable PEM certificates")
+        self.assertIn("the configuration is refused (faults: 1)", errors[1])
         self.successResultOf(service.stopService())
 
     def test_notes(self) -> None:
