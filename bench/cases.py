@@ -7,7 +7,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from bench.backend import BIG, PLAIN, SLOW, UNIQUE
-from bench.systems import REACTOR
+from bench.product import REACTOR
 
 #: Whom everybody is compared with.
 PEER = "nginx"

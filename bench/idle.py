@@ -14,7 +14,7 @@ from bench.accounting import resident
 from bench.backend import PLAIN, PLAIN_BODY
 from bench.load import WrongAnswer
 from bench.places import Place
-from bench.systems import System
+from bench.system import System
 from tests.lab.guest import request
 
 #: Answers before memory counts as at rest: what is made once has been made.

@@ -16,7 +16,7 @@ from bench.backend import BODIES, HEADERS
 from bench.cases import NEUTRON, Case
 from bench.figures import Answers, Sample, count_calls, read_answers
 from bench.places import OTHER_CORE, Place
-from bench.systems import System
+from bench.system import System
 from tests.lab.guest import Guest
 from tests.lab.stage import wait_for
 

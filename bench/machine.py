@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.systems import NEUTRON
+from bench.peers import NEUTRON
 
 #: What prints its version, somewhere in the first line.
 _TOOLS = (("nginx", "-v"), ("haproxy", "-v"), ("wrk", "-v"), ("strace", "-V"))

@@ -142,8 +142,8 @@ def _told(outcomes: list[Outcome], plan: Plan, described: list[str]) -> list[str
     """
     lines = [f"## {described[0]}", "", *(f"- {line}" for line in described[1:])]
     lines += [
-        f"- {plan.rounds} good rounds of {plan.seconds} s: those in which others used at"
-        f" most {plan.most_foreign:g} cores",
+        f"- {plan.rounds} good rounds of {plan.seconds} s: those in which others used"
+        f" at most {plan.most_foreign:g} cores",
         *(f"- {remark}" for remark in CONDITIONS),
         "",
     ]

@@ -16,7 +16,8 @@ from bench.figures import Sample, clean
 from bench.idle import Memory, hold
 from bench.load import ask, calls_per_request, check, take
 from bench.places import Bridge, Place
-from bench.systems import STARTERS, System, missing
+from bench.system import System
+from bench.systems import STARTERS, missing
 
 #: Makes each place; told where the proxy's source is.
 PLACES: dict[str, Callable[[str], Place]] = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from tests.lab import certs
-from tests.lab.stage import Namespace, Running, Stage, run, wait_for
+from tests.lab.stage import LabError, Namespace, Running, Stage, run, wait_for
 
 #: What the system under test has to itself, and what load and backend share.
 SYSTEM_CORE, OTHER_CORE = "0", "1"
@@ -107,7 +107,10 @@ class Place(Stage):
             done = self.hypervisor.run(*probe, str(port), check=False)
             return done.returncode == 0
 
-        wait_for(f"port {port}", served, 60)
+        try:
+            wait_for(f"port {port}", served, 60)
+        except LabError as error:
+            raise LabError(f"{error}: {running.said()[-2000:]}") from error
 
     def ports(self, count: int) -> list[int]:
         """
