@@ -407,6 +407,7 @@ class Ask:
         or the error.
     @ivar sent: Whether it may have reached Nova, where it failed.
     @ivar then: Is called with each thing that it is told.
+    @ivar gone: Whether it was cancelled.
     """
 
     request: Request = field(factory=lambda: Request(b"GET", b"/", ()))
@@ -417,6 +418,14 @@ class Ask:
     told: list[ResponseHead | bytes | str | Exception] = field(factory=list)
     sent: bool | None = None
     then: Callable[[object], object] = field(default=lambda _told: None)
+    gone: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """
+        Tell whether it was told its end.
+        """
+        return bool(self.told) and not isinstance(self.told[-1], ResponseHead | bytes)
 
     def head(self, head: ResponseHead) -> None:
         """

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import (
     ConnectionDone,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     _Case = SynchronousTestCase
 else:
     _Case = object
+
+_Thing = TypeVar("_Thing")
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -99,6 +104,13 @@ class _Attempt:
         self.wire.settle()
 
     @property
+    def is_open(self) -> bool:
+        """
+        Tell whether it is there.
+        """
+        return isinstance(self.wire.protocol, NovaConnection) and not self.wire.closed
+
+    @property
     def is_busy(self) -> bool:
         """
         Tell whether a request is in flight on it.
@@ -106,7 +118,7 @@ class _Attempt:
         protocol = self.wire.protocol
         return (
             isinstance(protocol, NovaConnection)
-            and not self.wire.closed
+            and self.is_open
             and protocol.exchange is not None
         )
 
@@ -1635,6 +1647,227 @@ class RenewTests(SynchronousTestCase):
         nova.attempts[2].say(_OK)
         nova.attempts[2].say(_OK)
         self.assertEqual(late.summary[-1], "done")
+
+
+class _Life:
+    """
+    A pool to which anything may happen.
+
+    @ivar nova: The endpoints.
+    @ivar asked: What was asked.
+    @ivar most: The most connections there may be now.
+    """
+
+    def __init__(self, endpoints: int, connections: int) -> None:
+        """
+        Make the pool; Nova does nothing by itself.
+        """
+        self.hosts = ["a", "b", "c"][:endpoints]
+        self.nova = _Nova(self.hosts, connections)
+        self.nova.accepting = False
+        self.nova.pool.keep_ready()
+        self.asked: list[Ask] = []
+        self.most = connections
+
+    def ask(self, method: bytes, which: int) -> None:
+        """
+        Send a request of one of four instances, with 0, 4 or 8 seconds to wait.
+        """
+        exchange = ask(method)
+        exchange.holder = ("red", f"{which % 4}")
+        exchange.until = self.nova.clock.seconds() + which % 3 * 4
+        self.asked.append(self.nova.send(exchange))
+
+    def ask_again(self, which: int) -> None:
+        """
+        Send a request that is asked again.
+        """
+        exchange = ask()
+        exchange.tries = 2 + which % 3
+        self.asked.append(self.nova.send(exchange))
+
+    def cancel(self, which: int) -> None:
+        """
+        Cancel a request.
+        """
+        for exchange in self._some(self.waiting, which):
+            self.nova.pool.cancel(exchange)
+            exchange.gone = True
+
+    def pause(self, which: int) -> None:
+        """
+        Read an answer no more, or again.
+        """
+        for exchange in self._some(self.waiting, which):
+            (self.nova.pool.pause if which % 2 else self.nova.pool.resume)(exchange)
+
+    def connect(self, accept: bool, which: int) -> None:
+        """
+        Let a connection be there, or not.
+        """
+        opening = [a for a in self.nova.attempts if not a.opening.called]
+        for attempt in self._some(opening, which):
+            (attempt.accept if accept else attempt.refuse)()
+
+    def say(self, data: bytes, which: int) -> None:
+        """
+        Let Nova say something to a request.
+        """
+        busy = [attempt for attempt in self.nova.attempts if attempt.is_busy]
+        for attempt in self._some(busy, which):
+            attempt.say(data)
+
+    def lose(self, which: int) -> None:
+        """
+        Let a connection break.
+        """
+        for attempt in self._some([a for a in self.nova.attempts if a.is_open], which):
+            attempt.lose(ConnectionLost())
+
+    def renew(self, which: int) -> None:
+        """
+        Configure the pool anew; what is in use may stay for a while.
+        """
+        bound = 1 + which % 5
+        self.most = max(len(self.nova.pool._where), bound)
+        self.nova.pool.renew(
+            [Endpoint(host, 8775) for host in self.hosts[which % len(self.hosts) :]],
+            Patience(connect=3, first_byte=30, idle=40),
+            Extent(bound, 100),
+        )
+
+    @property
+    def waiting(self) -> list[Ask]:
+        """
+        All requests that have not ended.
+        """
+        return [e for e in self.asked if not e.is_over and not e.gone]
+
+    @property
+    def acts(self) -> dict[str, Callable[[int], object]]:
+        """
+        What may happen.
+        """
+        bad = _OK.replace(b"200", b"503")
+        return {
+            "GET": partial(self.ask, b"GET"),
+            "HEAD": partial(self.ask, b"HEAD"),
+            "POST": partial(self.ask, b"POST"),
+            "again": self.ask_again,
+            "cancel": self.cancel,
+            "pause": self.pause,
+            "accept": partial(self.connect, True),
+            "refuse": partial(self.connect, False),
+            "good": partial(self.say, _OK),
+            "bad": partial(self.say, bad),
+            "half": partial(self.say, _OK[:-1]),
+            "lose": self.lose,
+            "wait": lambda which: self.nova.wait(which % 8 / 4),
+            "wait-long": lambda which: self.nova.wait(3 + which % 8),
+            "renew": self.renew,
+        }
+
+    def finish(self) -> None:
+        """
+        Let everything come to its end.
+        """
+        for exchange in self.waiting:
+            self.nova.pool.resume(exchange)
+        self.nova.accepting = True
+        for attempt in self.nova.attempts:
+            if not attempt.opening.called:
+                attempt.accept()
+        for _ in range(4):
+            for _ in range(200):
+                if not self.nova.answer():
+                    break
+            self.nova.wait(10)
+
+    def _some(self, things: Sequence[_Thing], which: int) -> Sequence[_Thing]:
+        """
+        Choose one of some things, if there is any.
+        """
+        return [things[which % len(things)]] if things else []
+
+
+class WhateverTests(SynchronousTestCase):
+    """
+    Whatever happens in whatever order.
+    """
+
+    STEP = st.tuples(
+        st.sampled_from(
+            [
+                "GET",
+                "GET",
+                "GET",
+                "HEAD",
+                "POST",
+                "again",
+                "cancel",
+                "pause",
+                "accept",
+                "accept",
+                "accept",
+                "refuse",
+                "good",
+                "good",
+                "bad",
+                "half",
+                "lose",
+                "wait",
+                "wait-long",
+                "renew",
+            ]
+        ),
+        st.integers(0, 99),
+    )
+
+    def assert_sane(self, life: _Life) -> None:
+        """
+        What is counted is there, and there is not too much of it.
+        """
+        pool = life.nova.pool
+        for attempt in life.nova.attempts:
+            attempt.wire.settle()
+        self.assertLessEqual(len(pool._where), life.most)
+        busy = [attempt for attempt in life.nova.attempts if attempt.is_busy]
+        self.assertEqual(len(busy), len(pool._flights))
+        for each in pool.describe()["endpoints"]:
+            for count in ("idle", "busy", "connecting"):
+                self.assertGreaterEqual(each[count], 0)
+
+    def assert_over(self, life: _Life) -> None:
+        """
+        Everything has ended once, and nothing is left.
+        """
+        for exchange in life.asked:
+            self.assertNotEqual(exchange.is_over, exchange.gone, exchange)
+        pool = life.nova.pool
+        self.assertEqual((pool._flights, pool._races), ({}, {}))
+        self.assertEqual(pool._turns.count, 0)
+        self.assertEqual({state[2] for state in life.nova.states()}, {0})
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(1, 3), st.integers(1, 5), st.lists(STEP, max_size=80))
+    def test_whatever(
+        self, endpoints: int, connections: int, steps: list[tuple[str, int]]
+    ) -> None:
+        """
+        There are never more connections than allowed; no connection has two requests;
+        every request ends once, unless it was cancelled, and then never; what can't be
+        repeated arrives at most once; and in the end nothing is left.
+        """
+        life = _Life(endpoints, connections)
+        acts = life.acts
+        for what, which in steps:
+            acts[what](which)
+            self.assert_sane(life)
+        life.finish()
+        arrived = sum(a.wire.seen.count(b"POST ") for a in life.nova.attempts)
+        posts = [e for e in life.asked if e.request.method == b"POST"]
+        self.assertLessEqual(arrived, len(posts))
+        self.assert_over(life)
 
 
 class DescribeTests(SynchronousTestCase):
