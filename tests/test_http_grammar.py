@@ -150,6 +150,6 @@ class SeedTests(SynchronousTestCase):
         """
         for target in TARGETS:
             seeds = load(target)
-            self.assertGreater(len(seeds), 50, target)
+            self.assertGreater(len(seeds), 20, target)
             for seed in seeds:
                 CHECKS[target](seed)

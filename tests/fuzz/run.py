@@ -5,7 +5,7 @@ Fuzz for a while, guided by what code the bytes reach.
 
 Coverage is that of Python code: ours, and h11's, which knows the same grammar and can
 be looked into as the C parser cannot.  What is found goes to a corpus for each target,
-in C{.cache/fuzzing}, that begins with C{seeds.json}; C{--keep} writes the smallest set
+in C{.cache/fuzzing}, that begins with C{seeds.zip}; C{--keep} writes the smallest set
 of inputs that covers as much back to it.
 
 A crash is an input that breaks one of L{tests.fuzz.invariants}; it is left in
@@ -32,11 +32,18 @@ from tests.fuzz.seeds import TARGETS, load, save
 WORK: Final = Path(".cache/fuzzing")
 
 #: What is looked into.
-_INSTRUMENTED: Final = ["mdproxy.http", "mdproxy.headers", "mdproxy.lookup", "h11"]
+_INSTRUMENTED: Final = [
+    *("mdproxy.http", "mdproxy.headers", "mdproxy.lookup", "mdproxy.inventory", "h11"),
+]
 
 _FIGURE: Final = re.compile(r"^stat::(\w+):\s+(\d+)", re.M)
 _COVERED: Final = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
-_LONGEST_INPUT: Final = 1024
+
+#: Files that others wrote.
+_SAMPLES: Final = {
+    "leases": Path("tests/data/dnsmasq"),
+    "domains": Path("tests/data/libvirt"),
+}
 
 
 @frozen
@@ -129,7 +136,7 @@ def run(target: str, seconds: int) -> Figures:
         target,
         str(corpus),
         f"-max_total_time={seconds}",
-        f"-max_len={_LONGEST_INPUT}",
+        f"-max_len={TARGETS[target].longest}",
         f"-dict={words}",
         f"-artifact_prefix={crashes}/",
         "-print_final_stats=1",
@@ -147,13 +154,15 @@ def run(target: str, seconds: int) -> Figures:
 
 def _cases(target: str) -> list[bytes]:
     """
-    Make inputs of the hostile requests of L{tests.corpus}.
+    Make inputs of what else the tests have: hostile requests, and samples of files.
     """
-    if target != "requests":
-        return []
-    raws = [case.raw for path in (CORPUS, MORE) for case in cases.load(path)]
+    raws: list[bytes] = []
+    if target == "requests":
+        raws = [case.raw for path in (CORPUS, MORE) for case in cases.load(path)]
+    elif target in _SAMPLES:
+        raws = [path.read_bytes() for path in _SAMPLES[target].iterdir()]
     # No place to cut, and nothing that came before.
-    return [raw + b"\0" for raw in raws if len(raw) < _LONGEST_INPUT]
+    return [raw + b"\0" for raw in raws if len(raw) < TARGETS[target].longest]
 
 
 def keep(target: str) -> int:
@@ -190,7 +199,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fuzz the parsers.")
     parser.add_argument("seconds", type=int, nargs="?", default=3600)
     parser.add_argument("--only", choices=sorted(TARGETS), help="one target")
-    parser.add_argument("--keep", action="store_true", help="write seeds.json anew")
+    parser.add_argument("--keep", action="store_true", help="write seeds.zip anew")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     chosen = [options.only] if options.only else list(TARGETS)

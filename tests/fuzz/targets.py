@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from tests.fuzz.facts import check_domain, check_leases, check_netlink
 from tests.fuzz.invariants import check_requests, check_response
 
 #: How many bytes each place to cut takes.
@@ -48,8 +49,23 @@ def _check_response(data: bytes) -> None:
         check_response(data, places, head_request)
 
 
+def _check_fact(check: Callable[[bytes, int], None]) -> Callable[[bytes], None]:
+    """
+    Make a check of a file: where the first place is, it is torn.
+    """
+
+    def check_input(data: bytes) -> None:
+        data, places = _places(data)
+        check(data, places[0] if places else 0)
+
+    return check_input
+
+
 #: The checks.
 CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "requests": _check_requests,
     "responses": _check_response,
+    "leases": _check_fact(check_leases),
+    "domains": _check_fact(check_domain),
+    "netlink": _check_fact(check_netlink),
 }
