@@ -243,6 +243,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.vms:
         rows = [evolve(row, vms=min(row.vms, arguments.vms)) for row in rows]
     sources = [arguments.source] if arguments.source else SOURCES
+    # So that the cloud is taken down then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     faults = 0
     with Cloud(make_machines(max(row.vms for row in rows) + 1)) as cloud:
         matrix = Matrix(cloud)
