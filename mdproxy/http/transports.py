@@ -216,7 +216,9 @@ class _AtOnce(tcp.Connection):
         self.flush()
         super().registerProducer(producer, streaming)
 
-    def doRead(self) -> ConnectionLost | ConnectionDone | None:
+    def doRead(  # type: ignore[override]
+        self,
+    ) -> ConnectionLost | ConnectionDone | None:
         """
         Provide C{IReadDescriptor.doRead}, as C{tcp.Connection} does in two steps.
         """
