@@ -220,16 +220,10 @@ class Exchange:
         """
         Provide L{IExchange.head}.
         """
-        if head.status == 403:
-            if self._still_holds():
-                # Nova says so of the signature only (handler.py,
-                # _validate_shared_secret); the instance did nothing wrong.
-                self._proxy.count("signature-refused")
-                self._fail(SecretRefused())
-        elif self.request.method in SAFE and (head.length or 0) <= _KEPT:
+        if self.request.method in SAFE and (head.length or 0) <= _KEPT:
             self._coming, self._body = head, b""
         elif self._still_holds():
-            self._relay(head, b"")
+            self._begin(head, b"")
 
     def body(self, data: bytes) -> None:
         """
@@ -253,7 +247,7 @@ class Exchange:
         if len(self._body) > _KEPT or self._proxy.clock.seconds() >= self.until:
             head, self._coming = self._coming, None
             if self._still_holds():
-                self._relay(head, self._body)
+                self._begin(head, self._body)
 
     def done(self) -> None:
         """
@@ -265,6 +259,8 @@ class Exchange:
             self._end()
         elif not self._still_holds():
             pass
+        elif head.status == 403:
+            self._refused()
         elif head.status >= 400 and self._may_pass(head.status):
             self._kept = _Answer(head, bytes(self._body))
             self._ask_again(None)
@@ -404,7 +400,21 @@ class Exchange:
         left = self.until - self._proxy.clock.seconds()
         return pause if pause < left else None
 
-    def _ask_again(self, error: UpstreamError | None) -> None:
+    def _refused(self) -> None:
+        """
+        Tell the operator that Nova refuses our signature, and ask again.
+
+        Nova says 403 of nothing else (handler.py, _validate_shared_secret), so the
+        instance did nothing wrong; and we may be told another secret in a moment.
+        """
+        error = SecretRefused()
+        self._kept = None
+        self._proxy.count("signature-refused")
+        if self._next_pause() is not None:
+            self._proxy.tell_failure(error, self.caller)
+        self._ask_again(error)
+
+    def _ask_again(self, error: Exception | None) -> None:
         """
         Ask Nova again after a pause, or make do with what there is.
         """
@@ -443,6 +453,18 @@ class Exchange:
             return True
         self.path_lost()
         return False
+
+    def _begin(self, head: ResponseHead, body: bytes | bytearray) -> None:
+        """
+        Begin to answer with what can't be kept back, unless it is for our eyes only.
+
+        @param body: As much of the body as there is.
+        """
+        if head.status == 403:
+            self._proxy.count("signature-refused")
+            self._fail(SecretRefused())
+        else:
+            self._relay(head, body)
 
     def _relay(self, head: ResponseHead, body: bytes | bytearray) -> None:
         """

@@ -23,6 +23,7 @@ from mdproxy.http.client import (
 )
 from mdproxy.interfaces import IExchange, SourceState
 from mdproxy.model import Caller
+from mdproxy.signing import Signer
 from tests.asking import ProxyTestCase, RecordingReply
 from tests.outside import (
     ADDRESS,
@@ -655,19 +656,49 @@ class AskingTests(ProxyTestCase):
         Nova's 403 is our fault: the instance is told to come back and not that it is
         forbidden, and the operator is told so, once a minute, as an error.
         """
-        for method in (b"GET", b"POST"):
+        for method, body in ((b"POST", BODY), (b"GET", b"x" * 100_000)):
             exchange, reply = self.ask(method=method)
-            self.upstream.answer(403, BODY)
+            self.upstream.answer(403, body)
             self.assert_own_answer(reply, 503)
             self.assertIn(exchange, self.upstream.cancelled)
             self.assert_nothing_left()
+        self.assertEqual(self.proxy.counts["signature-refused"], 2)
         ((level, line),) = self.logged()
         self.assertEqual(level, "error")
         self.assertIn("metadata_proxy_shared_secret", line)
         self.world.clock.advance(60)
-        self.ask()
+        self.ask(method=b"POST")
         self.upstream.answer(403, BODY)
         self.assertIn("(1 more like it)", self.logged()[1][1])
+
+    def test_signature_refused_for_a_moment(self) -> None:
+        """
+        What can be asked again is held while Nova refuses the signature, for another
+        secret may come, and is signed anew; the operator learns of it at once.
+        """
+        _exchange, reply = self.ask()
+        self.upstream.answer(403, BODY)
+        ((level, _line),) = self.logged()
+        self.assertEqual((level, reply.silent), ("error", True))
+        former = self.upstream.asked[-1][1]
+        self.proxy.sign_with(Signer(b"another secret, which is a long one"))
+        self.advance(0.06)
+        self.assertNotEqual(self.upstream.asked[-1][1], former)
+        self.upstream.answer(200, BODY)
+        self.assert_answer(reply, 200, BODY)
+
+    def test_signature_refused_for_good(self) -> None:
+        """
+        When the hold is used up it is told to come back, and is told nothing of what
+        Nova said.
+        """
+        _exchange, reply = self.ask()
+        for status in (503, 403):
+            self.upstream.answer(status, BODY)
+            self.advance(0.11)
+        self.advance(9)
+        self.upstream.answer(403, BODY)
+        self.assert_own_answer(reply, 503)
 
 
 class FaultTests(ProxyTestCase):

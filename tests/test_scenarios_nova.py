@@ -575,20 +575,24 @@ class StatusTests(ScenarioTestCase):
     def test_b13_signature_refused(self) -> None:
         """
         B13: where Nova refuses the signature (403) the instance is told to come back,
-        for it did nothing wrong, and the operator what is the matter.
+        for it did nothing wrong, and the operator what is the matter; what can be asked
+        again is held before, for we may be told another secret.
         """
         self.say(b"403 Forbidden")
         for method in (b"GET", b"POST"):
             guest = self.chain.ask(
                 USER_DATA, method, b"x" if method == b"POST" else None
             )
+            self.chain.wait(9)
             self.assert_own_error(guest, 503)
-        self.assertEqual(len(self.arrived_of()), 2)
+        methods = [each.method for each in self.arrived_of()]
+        self.assertEqual(methods.count(b"POST"), 1)
         errors = [line for level, line in self.logged() if level == "error"]
         self.assertEqual(len(errors), 1)
         self.assertIn("metadata_proxy_shared_secret", errors[0])
         self.assertEqual(self.chain.proxy.counts["status-503"], 2)
-        self.assertEqual(self.chain.proxy.counts["signature-refused"], 2)
+        arrived = len(self.arrived_of())
+        self.assertEqual(self.chain.proxy.counts["signature-refused"], arrived)
 
     def test_b13_unauthorized(self) -> None:
         """
