@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from random import Random, SystemRandom
 from typing import Any
@@ -205,19 +205,26 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     sweep.service().setServiceParent(service)
     IntrospectionService(
         serverFromString(reactor, config.introspection),
-        introspection(status, reactor),
+        introspection(status, reactor, transactions=proxy.transactions.describe),
         reactor,
     ).setServiceParent(service)
     sources.service.setServiceParent(service)
     front_service.setServiceParent(service)
-    accepting = MultiService()
-    for listener in listeners:
-        listener.setServiceParent(accepting)
-    accepting.setServiceParent(service)
+    _together(listeners).setServiceParent(service)
     # What is made until here lives as long as the process: the collector need not
     # look at it again.
     reactor.callWhenRunning(gc.freeze)
     return service
+
+
+def _together(listeners: Iterable[Listener]) -> MultiService:
+    """
+    Make one service of all listeners.
+    """
+    accepting = MultiService()
+    for listener in listeners:
+        listener.setServiceParent(accepting)
+    return accepting
 
 
 def make_upstream(

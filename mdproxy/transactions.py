@@ -21,9 +21,9 @@ MOST: Final = 1000
 TARGET: Final = 256
 
 #: A transaction: when it ended, in monotonic seconds; how many seconds after its
-#: request was whole; the caller; whose it was, if that is known; method and target; what
-#: the instance was told, 0 for nothing; how often Nova was asked; C{relayed}, or the
-#: name of what came between.
+#: request was whole; the caller; whose it was, if that is known; method and target;
+#: what the instance was told, 0 for nothing; how often Nova was asked; C{relayed}, or
+#: the name of what came between.
 Transaction = tuple[float, float, Caller, str | None, bytes, bytes, int, int, str]
 
 

@@ -230,15 +230,7 @@ class MakeServiceTests(SecrecyTestCase):
         service = self.make()
         self.start(service)
         self.reactor.pump([0.25] * 8)
-        ((_port, factory, _backlog, _interface),) = self.reactor.tcpServers
-        transport = StringTransport()
-        cast(Any, factory).buildProtocol(None).makeConnection(transport)
-        protocol = transport.producer
-        assert protocol is not None
-        cast(Any, protocol).dataReceived(b"GET /status HTTP/1.0\r\n\r\n")
-        head, _empty, body = transport.value().partition(b"\r\n\r\n")
-        self.assertTrue(head.startswith(b"HTTP/1.0 200 "), head)
-        status = json.loads(body)
+        status = self.read_page(b"/status")
         self.assertEqual(
             list(status),
             ["configuration", "listeners", "sources", "upstream", "proxy", "front"],
@@ -246,8 +238,27 @@ class MakeServiceTests(SecrecyTestCase):
         kinds = [source["kind"] for source in status["sources"]]
         self.assertEqual(kinds, ["neighbours", "static", "dnsmasq"])
         self.assertEqual([s["state"] for s in status["sources"]], ["live"] * 3)
-        self.assertIsNone(find_secret(body.decode()))
+        caller = Caller("loop", "127.0.0.1", None, "address")
+        request = Request(b"GET", b"/openstack", ())
+        self.proxy_of(service).answer(request, caller, RecordingReply()).cancel()
+        (transaction,) = self.read_page(b"/transactions")
+        self.assertEqual(transaction["outcome"], "client-gone")
         self.successResultOf(service.stopService())
+
+    def read_page(self, path: bytes) -> Any:
+        """
+        Read one of the operator's pages, which must hold no secret.
+        """
+        ((_port, factory, _backlog, _interface),) = self.reactor.tcpServers
+        transport = StringTransport()
+        cast(Any, factory).buildProtocol(None).makeConnection(transport)
+        protocol = transport.producer
+        assert protocol is not None
+        cast(Any, protocol).dataReceived(b"GET %b HTTP/1.0\r\n\r\n" % path)
+        head, _empty, body = transport.value().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.0 200 "), head)
+        self.assertIsNone(find_secret(body.decode()))
+        return json.loads(body)
 
     def ask(self, proxy: ReverseProxyResource) -> RecordingReply:
         """
