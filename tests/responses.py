@@ -731,37 +731,49 @@ def _cut() -> list[Case]:
     """
     List answers that do not come to their end.
     """
-    cut, closed, reset = Outcome.CUT, Ending.CLOSED, Ending.RESET
+    closed, reset = Ending.CLOSED, Ending.RESET
+    # So much that nobody keeps it back until it is whole.
+    long = b"half" * 50_000
+    long_chunk = b"%x\r\n%b\r\n" % (len(long), long)
+
+    def case(name: str, raw: bytes, ending: Ending = Ending.KEPT) -> Case:
+        return Case(name, Outcome.CUT, raw, ending=ending, status=502)
 
     def chunks(name: str, body: bytes, ending: Ending = Ending.KEPT) -> Case:
-        return Case(name, cut, _answer(_CHUNKED, body=body), ending=ending, status=502)
+        return case(name, _answer(_CHUNKED, body=body), ending)
 
     nine = _answer(b"Content-Length: 9") + b"ok"
     return [
-        Case("half a body", cut, nine, ending=closed),
-        Case("half a body, reset", cut, nine, ending=reset),
-        Case("no body", cut, _answer(_TWO), ending=closed),
-        Case("no body, reset", cut, _answer(_TWO), ending=reset),
-        Case(
+        case("half a body", nine, closed),
+        case("half a body, reset", nine, reset),
+        case("no body", _answer(_TWO), closed),
+        case("no body, reset", _answer(_TWO), reset),
+        case(
             "half a body, close",
-            cut,
             _answer(b"Connection: close", b"Content-Length: 9") + b"ok",
-            ending=closed,
+            closed,
         ),
-        Case(
+        case(
             "half a body, 1.0",
-            cut,
             _answer(b"Content-Length: 9", version=b"1.0") + b"ok",
-            ending=closed,
+            closed,
         ),
-        Case("until reset", cut, _answer() + b"ok", ending=reset),
-        Case("until reset, 1.0", cut, _answer(version=b"1.0") + b"ok", ending=reset),
-        Case(
+        case("until reset", _answer() + b"ok", reset),
+        case("until reset, 1.0", _answer(version=b"1.0") + b"ok", reset),
+        case(
             "largest length",
-            cut,
             _answer(b"Content-Length: 999999999999999") + b"ok",
-            ending=closed,
+            closed,
         ),
+        case("half a long body", _answer(b"Content-Length: 400000") + long, closed),
+        case(
+            "half a long body, reset", _answer(b"Content-Length: 400000") + long, reset
+        ),
+        case("long until reset", _answer() + long, reset),
+        chunks("long, no last chunk", long_chunk, closed),
+        chunks("long, no last chunk, reset", long_chunk, reset),
+        chunks("long, then a bad size", long_chunk + b"xyz\r\nok\r\n" + _END),
+        chunks("long, then an answer", long_chunk + _NO),
         chunks("no chunk", b"", closed),
         chunks("half a size", b"1", closed),
         chunks("half a line", b"2\r", closed),

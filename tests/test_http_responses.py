@@ -197,8 +197,6 @@ class Run:
     @ivar mode: How the answer is cut.
     @ivar warmth: What was seen of its head.
     @ivar again: Whether Nova answers so however often it is asked.
-    @ivar version: The version of HTTP that the instance speaks.
-    @ivar method: What it asks with.
     @ivar chain: All that takes part.
     @ivar number: Which run.
     """
@@ -207,7 +205,6 @@ class Run:
     mode: Mode = Mode.WHOLE
     warmth: Warmth = Warmth.COLD
     again: bool = True
-    version: bytes = b"1.1"
     chain: Chain = field(factory=Chain)
     number: int = field(factory=lambda: next(_runs))
 
@@ -224,9 +221,12 @@ class Run:
             warm(chain, head + end, self.warmth.methods)
         nasty = nasty_of(case, raw, self.mode)
         chain.nova.does = (_to_victim if self.again else _once)(nasty)
-        guest = chain.ask(_TARGET, case.method, version=self.version)
+        body = b"secret" if case.method == b"POST" else None
+        guest = chain.ask(_TARGET, case.method, body)
         if not case.relayed:
             chain.wait(5)
+        if case.method == b"POST" and len(nasty.lines) != 1:
+            yield "sent again"
         yield from self._judge(guest.hear(), chain.nova.arrived[-1].truth)
         if case.later:
             nasty.lines[-1].say(case.later)
@@ -355,6 +355,16 @@ class ResponseTests(SynchronousTestCase):
         """
         self.assert_all(
             Run(case, mode, again=False) for case, mode in _ways() if not case.relayed
+        )
+
+    def test_post(self) -> None:
+        """
+        What may not be asked twice is not, whatever Nova answers.
+        """
+        self.assert_all(
+            Run(evolve(case, method=b"POST"), mode)
+            for case, mode in _ways()
+            if case.method == b"GET"
         )
 
     def test_waiting(self) -> None:
