@@ -8,7 +8,8 @@ import hashlib
 import hmac
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -22,6 +23,21 @@ SECRET = "the secret of a benchmark"
 LINK_LOCAL = "169.254.169.254"
 BRIDGE = "br-bench"
 _GATEWAY = "10.0.0.1"
+#: Below those that the kernel gives to outgoing connections, of which a round makes
+#: thousands.
+_PORTS = range(20000, 30000)
+
+
+def _is_free(port: int) -> bool:
+    """
+    Look whether a port can be listened on.
+    """
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @frozen
@@ -72,6 +88,7 @@ class Place(Stage):
     host: str = field(default="127.0.0.1", init=False)
     caller: Instance = field(default=Instance("127.0.0.1"), init=False)
     certificates: certs.Certificates = field(init=False)
+    _candidates: Iterator[int] = field(factory=lambda: iter(_PORTS), init=False)
 
     @property
     def device(self) -> str:
@@ -114,13 +131,9 @@ class Place(Stage):
 
     def ports(self, count: int) -> list[int]:
         """
-        Find ports that nobody listens on.
+        Find ports that nobody listens on, each for one caller only.
         """
-        with ExitStack() as sockets:
-            opened = [sockets.enter_context(socket.socket()) for _ in range(count)]
-            for each in opened:
-                each.bind(("127.0.0.1", 0))
-            return [each.getsockname()[1] for each in opened]
+        return list(islice(filter(_is_free, self._candidates), count))
 
     def write(self, name: str, text: str) -> Path:
         """
