@@ -150,6 +150,23 @@ class ReaderTests(LoopbackTestCase):
             self.assertTrue((status, heard) == (200, body))
         self.assertEqual(self.asked(), [_GREEDY.target(path) for path in paths])
 
+    def test_a8_small_requests(self) -> None:
+        """
+        A8: thousands of small requests that wait behind one that Nova doesn't answer
+        take no more of the proxy's memory than their own size.
+        """
+        self.start([_GREEDY, _CANARY])
+        self.sing(_CANARY)
+        before = self.proxy.resident
+        small = f"GET {_GREEDY.target()} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        for _ in range(64):
+            client = self.connect(_GREEDY)
+            client.socket.setblocking(False)
+            client.socket.send(_GREEDY.get("held") + small * 4000)
+        wait_until_still(lambda: self.proxy.resident)
+        self.assertLess(self.proxy.resident - before, 64 * 131072 + (2 << 20))
+        self.sing(_CANARY)
+
     def asked(self) -> list[str]:
         """
         List what the greedy one has asked Nova.
