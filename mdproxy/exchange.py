@@ -155,26 +155,17 @@ class Exchange:
         if self._timer is not None:
             self._stop_timer()
         try:
-            self._identify()
+            verdict = self._proxy.lookup.verdict(self.caller)
+            if isinstance(verdict, Identity):
+                self._send(verdict)
+            else:
+                self._pass_turn()
+                self._wait_for_facts(verdict)
         except Exception:
             if self._over:
                 raise
             self._proxy.tell_fault()
             self._fail(OurFault())
-
-    def _identify(self) -> None:
-        """
-        Find out who asks.
-        """
-        verdict = self._proxy.lookup.verdict(self.caller)
-        if isinstance(verdict, Identity):
-            self._called = False
-            if self._end_wait is not None:
-                self._stop_waiting()
-            self._send(verdict)
-        else:
-            self._pass_turn()
-            self._wait_for_facts(verdict)
 
     def turn_away(self) -> None:
         """
@@ -328,6 +319,9 @@ class Exchange:
         """
         Ask Nova, or stand in line behind what the caller is asking already.
         """
+        self._called = False
+        if self._end_wait is not None:
+            self._stop_waiting()
         self._sent = self._proxy.set_out(self, self.caller)
         self._in_line = not self._sent
         if self._in_line:

@@ -2,8 +2,8 @@
 """
 Heads that were read before, so that they need not be read again.
 
-Whoever asks in a hurry asks with the same header fields each time, and is answered with
-the same few heads.  What a block of fields means is found out once, by the strict
+Instances ask the same questions, each kind of client with the same header fields each
+time, and are answered with the same few heads.  What a block of fields means is found out once, by the strict
 readers of L{mdproxy.http.parsing}, and remembered; there is no second grammar here.
 Only what came whole and alone in one piece is looked for: a request without a body, a
 response with a length.  Everything else the strict readers read, as ever.
@@ -22,7 +22,7 @@ from attrs import frozen
 from mdproxy.http.parsing import BadResponse, End, RequestReader, ResponseReader
 from mdproxy.model import Request, ResponseHead
 
-#: How many blocks of fields, and how many response heads, are remembered.
+#: How many requests, blocks of fields and response heads are remembered.
 _REMEMBERED: Final = 256
 
 #: The longest head, in bytes, that is looked for: a bound of what is remembered.
@@ -63,15 +63,7 @@ def known_request(data: bytes, max_head: int) -> Request | None:
     @return: The request; C{None} where the strict reader has to see the bytes.
     """
     size = len(data)
-    if size > LONGEST or size > max_head or data.find(_END) != size - 4:
-        return None
-    line = _LINE.match(data)
-    if line is None:
-        return None
-    like = _request_with(data[line.end() :])
-    if like is None:
-        return None
-    return Request(line[1], line[2], like.headers, None, like.keep_alive)
+    return _request(data) if size <= LONGEST and size <= max_head else None
 
 
 def known_response(data: bytes) -> KnownResponse | None:
@@ -89,6 +81,22 @@ def known_response(data: bytes) -> KnownResponse | None:
     if known is None or len(data) - size != known.head.length:
         return None
     return known
+
+
+@lru_cache(_REMEMBERED)
+def _request(data: bytes) -> Request | None:
+    """
+    Read a request with fields that the strict reader knows.
+    """
+    if data.find(_END) != len(data) - 4:
+        return None
+    line = _LINE.match(data)
+    if line is None:
+        return None
+    like = _request_with(data[line.end() :])
+    if like is None:
+        return None
+    return Request(line[1], line[2], like.headers, None, like.keep_alive)
 
 
 @lru_cache(_REMEMBERED)

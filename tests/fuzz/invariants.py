@@ -159,6 +159,7 @@ def forget() -> None:
     """
     Start as cold as a new process.
     """
+    known._request.cache_clear()
     known._request_with.cache_clear()
     known._response_with.cache_clear()
 
