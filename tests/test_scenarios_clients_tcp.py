@@ -295,7 +295,7 @@ class BigHeadTests(LoopbackTestCase):
             status, _head, body = client.read()
             self.assertEqual(status, 200)
             self.assertEqual(body, content(client.guest.name, len(body)))
-        self.assertLess(self.proxy.resident - before, 64 * 4 * 16384 + (2 << 20))
+        self.assertLess(self.proxy.resident - before, 64 * 2 * 16384 + (2 << 20))
 
 
 class LogTests(LoopbackTestCase):
