@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from errno import EINTR
-from select import EPOLLIN
+from select import EPOLLIN, EPOLLOUT
 from typing import Any, Final
 
 from twisted.internet.epollreactor import EPollReactor
@@ -27,6 +27,8 @@ from twisted.logger import Logger
 from twisted.python import log
 
 _log = Logger()
+
+_EITHER: Final = EPOLLIN | EPOLLOUT
 
 #: What is used here of the stock reactor and is not public.
 _NAMES: Final = ("_poller", "_selectables", "_doReadOrWrite", "_disconnectSelectable")
@@ -103,7 +105,8 @@ class PlainReadsReactor(EPollReactor):
             if selectable is None:
                 # An earlier event of this turn has ended it.
                 continue
-            if event != EPOLLIN or not self._read(selectable):
+            # With a hang-up or an error beside it, it is a read all the same.
+            if event & _EITHER != EPOLLIN or not self._read(selectable):
                 log.callWithLogger(
                     selectable, self._doReadOrWrite, selectable, fd, event
                 )

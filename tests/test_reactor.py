@@ -490,13 +490,21 @@ class PlainReadsReactorTests(ReactorTests):
 
     def test_context(self) -> None:
         """
-        What a plain read logs in the old way has no prefix; in a write it has.
+        What a plain read logs in the old way has no prefix, nor has that of a
+        connection that both sides have closed; in a write it has.
         """
         selectable = self.readable(lambda: log.msg("read"))
         self.reactor.iterate(0)
         self.reactor.addWriter(selectable)
         self.reactor.iterate(0)
-        self.assertEqual(self.prefixes(), ["-", "selectable,1"])
+        self.reactor.removeReader(selectable)
+        self.reactor.removeWriter(selectable)
+        ours, theirs = self.ends()
+        for end in (ours, theirs):
+            end.shutdown(socket.SHUT_WR)
+        self.reactor.addReader(Selectable(ours, lambda: log.msg("read the end")))
+        self.reactor.iterate(0)
+        self.assertEqual(self.prefixes(), ["-", "selectable,1", "-"])
 
     def test_between_turns(self) -> None:
         """
