@@ -578,8 +578,10 @@ class Chain:
         Let time go by, with the sweep looking at the deadlines as it does.
         """
         end = self.clock.seconds() + seconds
-        while (left := end - self.clock.seconds()) > 1e-9:
-            self.clock.advance(min(PERIOD / 5, left))
+        while (now := self.clock.seconds()) < end - 1e-9:
+            # To whatever comes next: a timer, or the sweep.
+            timers = [call.getTime() for call in self.clock.getDelayedCalls()]
+            self.clock.advance(min(end, now + PERIOD, *timers) - now)
             self.sweep.tick()
             self.settle()
 
@@ -591,9 +593,11 @@ class Chain:
         """
         moved = False
         for guest in self.guests:
-            before = len(guest.wire.seen), guest.wire.closed
-            guest.wire.settle()
-            moved |= before != (len(guest.wire.seen), guest.wire.closed)
+            wire = guest.wire
+            if not wire.closed:
+                before = len(wire.seen)
+                wire.settle()
+                moved |= before != len(wire.seen) or wire.closed is not None
         for line in list(self.nova.lines):
             line.settle()
             moved |= len(line.seen) > line.judged and self.nova.read(line)

@@ -77,12 +77,12 @@ class Warmth(Enum):
     @property
     def methods(self) -> tuple[bytes, ...]:
         """
-        What was asked with.
+        What was asked with, in order.
         """
         return {
             Warmth.COLD: (),
-            Warmth.GET: (b"GET",),
-            Warmth.HEAD: (b"HEAD",),
+            Warmth.GET: (b"GET", b"GET"),
+            Warmth.HEAD: (b"HEAD", b"HEAD"),
             Warmth.BOTH: (b"GET", b"HEAD", b"GET"),
         }[self]
 
@@ -123,15 +123,14 @@ def good_answer(head: bytes, method: bytes) -> tuple[bytes, bool]:
 
 def warm(chain: Chain, head: bytes, methods: Iterable[bytes]) -> None:
     """
-    Let a head be seen in good answers, three times with each method.
+    Let a head be seen in good answers.
     """
     for method in methods:
-        for _ in range(3):
-            answer, closes = good_answer(head, method)
-            chain.nova.does = _once(Nasty([answer], closes))
-            guest = chain.ask(_TARGET, method)
-            guest.wire.lose(ConnectionLost())
-            chain.settle()
+        answer, closes = good_answer(head, method)
+        chain.nova.does = _once(Nasty([answer], closes))
+        guest = chain.ask(_TARGET, method)
+        guest.wire.lose(ConnectionLost())
+        chain.settle()
     chain.nova.does = Arrived.answer
 
 
@@ -205,7 +204,7 @@ class Run:
     mode: Mode = Mode.WHOLE
     warmth: Warmth = Warmth.COLD
     again: bool = True
-    chain: Chain = field(factory=Chain)
+    chain: Chain = field(factory=lambda: Chain(instances=(VICTIM, CANARY)))
     number: int = field(factory=lambda: next(_runs))
 
     def faults(self) -> Iterator[str]:
@@ -343,7 +342,7 @@ class ResponseTests(SynchronousTestCase):
         self.assert_all(
             Run(case, mode, warmth, again=False)
             for case, mode in _ways()
-            if case.head
+            if case.head and mode is not Mode.BYTES
             for warmth in Warmth
             if warmth is not Warmth.COLD
         )
@@ -373,7 +372,7 @@ class ResponseTests(SynchronousTestCase):
         that the answer is through, or another, gets its own answer.
         """
         for case in CASES:
-            chain = Chain(connections=1)
+            chain = Chain(connections=1, instances=(VICTIM, *CROWD[:5]))
             chain.nova.does = _once(nasty_of(case, case.raw, Mode.WHOLE))
             chain.connect().ask(_TARGET, case.method)
             guests = [chain.connect(instance) for instance in CROWD[:5]]
@@ -402,7 +401,7 @@ class ResponseTests(SynchronousTestCase):
             bodiless = case.method == b"HEAD" or case.status in (204, 304)
             if not bodiless or case.later:
                 continue
-            chain = Chain()
+            chain = Chain(instances=(VICTIM, CANARY))
             nasty = nasty_of(case, case.raw, Mode.WHOLE)
             chain.nova.does = _once(nasty)
             chain.ask(_TARGET, case.method)
@@ -594,7 +593,7 @@ def _bad(draw: st.DrawFn) -> Said:
 
 
 _some = settings(
-    max_examples=int(os.environ.get("MDPROXY_EXAMPLES", "300")),
+    max_examples=int(os.environ.get("MDPROXY_EXAMPLES", "200")),
     derandomize="MDPROXY_EXAMPLES" not in os.environ,
     database=None,
     deadline=None,
@@ -641,7 +640,7 @@ class AnyResponseTests(SynchronousTestCase):
         @return: What the instance got; C{None}, if it is the better answer or an error
             of the proxy's own.
         """
-        chain = Chain()
+        chain = Chain(instances=(VICTIM, CANARY))
         head, end, _body = said.raw.partition(b"\r\n\r\n")
         warm(chain, head + end, warmth.methods)
         nasty = Nasty(list(_pieces(said.raw, places)), said.closes)
