@@ -376,12 +376,12 @@ def _outbox_of(reactor: Any) -> Outbox:
     return _outboxes[reactor]
 
 
-def _accepted(*args: Any) -> _Server:
+def _accepted(outbox: Outbox, *args: Any) -> _Server:
     """
     Make the transport of an accepted connection, as C{tcp.Server} is made.
     """
     server = _Server(*args)
-    server.outbox = _outbox_of(server.reactor)
+    server.outbox = outbox
     return server
 
 
@@ -395,7 +395,7 @@ def accept_at_once(port: IListeningPort) -> None:
         _say_once(f"{type(port).__name__} is not Twisted's own TCP port")
     elif _is_known():
         # It is called as the class is.
-        port.transport = cast(Any, _accepted)
+        port.transport = cast(Any, partial(_accepted, _outbox_of(port.reactor)))
 
 
 def connect_at_once(reactor: Any) -> Any:
