@@ -153,12 +153,12 @@ class _AtOnce(tcp.Connection):
         Send what waits for the end of the turn.
         """
         outgoing, self._outgoing = self._outgoing, None
-        ends, self._then_ends = self._then_ends, False
         if outgoing is None:
             return
         # Nothing has come between: whatever would have has flushed it first.
         self._send(outgoing)
-        if ends:
+        if self._then_ends:
+            self._then_ends = False
             self.loseWriteConnection()
 
     def _send(self, data: bytes) -> None:
