@@ -245,6 +245,6 @@ class OutageTests(BootTestCase):
         While Nova is away for 6 seconds 24 instances that boot do not beat on it: it is
         asked for little more than they need in the end.
         """
-        for bad, most in (("down", 4), ("deaf", 4), ("503", 24), ("resets", 24)):
+        for bad, most in (("down", 4), ("deaf", 4), ("503", 32), ("resets", 32)):
             nova, _seconds = self.boot({"a": bad}, 24, (6.0, "good"))
             self.assertLessEqual(nova.asked["a"] - 24 * len(_READS), most, bad)
