@@ -315,6 +315,26 @@ def _relayed() -> list[Case]:
             _answer(b"X-A: " + b"a" * 60_000, _TWO, body=b"ok"),
             fields=((b"X-A", b"a" * 60_000),),
         ),
+        *(
+            case
+            for size in (65535, 65536, 65537)
+            for case in (
+                Case(
+                    f"{size} bytes",
+                    good,
+                    _answer(b"Content-Length: %d" % size, body=b"x" * size),
+                    body=b"x" * size,
+                ),
+                Case(
+                    f"{size} bytes in a chunk",
+                    good,
+                    _answer(
+                        _CHUNKED, body=b"%x\r\n%b\r\n" % (size, b"x" * size) + _END
+                    ),
+                    body=b"x" * size,
+                ),
+            )
+        ),
         Case(
             "half a megabyte",
             good,
@@ -764,6 +784,15 @@ def _cut() -> list[Case]:
             "largest length",
             _answer(b"Content-Length: 999999999999999") + b"ok",
             closed,
+        ),
+        *(
+            case(
+                f"{size} bytes but one, {ending.value}",
+                _answer(b"Content-Length: %d" % size, body=b"x" * (size - 1)),
+                ending,
+            )
+            for size in (65535, 65536, 65537)
+            for ending in (closed, reset)
         ),
         case("half a long body", _answer(b"Content-Length: 400000") + long, closed),
         case(

@@ -399,6 +399,38 @@ class LostTests(ScenarioTestCase):
             b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n", half, half
         )
 
+    def dribble(self, seconds: int) -> Guest:
+        """
+        Have Nova give the victim one byte of an answer a second, and then reset.
+        """
+        guest = self.chain.ask(USER_DATA)
+        (first,) = self.arrived_of()
+        first.line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+        for _ in range(seconds):
+            first.line.say(b"x")
+            self.pass_time(1)
+        self.do_to_victim(Arrived.answer)
+        first.line.reset()
+        self.pass_time(1)
+        return guest
+
+    def test_b7_slowly_and_early(self) -> None:
+        """
+        B7: half of a short answer that breaks off within the hold is not begun: Nova is
+        asked again, and the instance notices nothing.
+        """
+        self.do_to_victim(lambda arrived: None)
+        self.assert_own_data(self.dribble(2))
+        self.assertEqual(len(self.arrived_of()), 2)
+
+    def test_b7_slowly_and_late(self) -> None:
+        """
+        B7: what has taken longer than the hold is begun, and so not asked for again.
+        """
+        self.do_to_victim(lambda arrived: None)
+        self.assert_broken_off(self.dribble(7), b"x" * 7)
+        self.assertEqual(len(self.arrived_of()), 1)
+
     def test_b8_half_the_chunks(self) -> None:
         """
         B8: so are chunks without the last one: the proxy does not write it.
