@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_endpoints -*-
+# -*- test-case-name: tests.test_upstream -*-
 """
 What is known of each endpoint of Nova, and how far it is trusted.
 

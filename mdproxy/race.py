@@ -1,14 +1,14 @@
-# -*- test-case-name: tests.test_race -*-
+# -*- test-case-name: tests.test_upstream -*-
 """
 One request that is asked twice, of two endpoints: the first answer counts.
 
-Only what may be repeated races (GET, HEAD), and only when the first endpoint has been
-silent for long; the common case never comes here.
+Only what may be repeated races (GET, HEAD), and only when an endpoint has been silent
+for long; the common case never comes here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import define, field
 from zope.interface import implementer
@@ -17,6 +17,175 @@ from mdproxy.endpoints import AWAY, Reach
 from mdproxy.http.client import UpstreamError
 from mdproxy.interfaces import IExchange
 from mdproxy.model import Request, ResponseHead
+from mdproxy.sweep import PERIOD
+
+if TYPE_CHECKING:
+    from mdproxy.http.client import NovaConnection
+    from mdproxy.judge import Judge
+    from mdproxy.turns import Turns
+
+#: Methods that may be sent on a connection that Nova may be closing at this moment,
+#: because sending them again does no harm (RFC 9110 section 9.2.2).
+SAFE: Final = frozenset({b"GET", b"HEAD"})
+
+#: A GET or HEAD that no head of an answer has come for in so many seconds is sent to
+#: another endpoint too (DESIGN section 4a).
+_SILENCE: Final = 3.0
+
+
+class Pool(Protocol):
+    """
+    What races need of the pool.
+    """
+
+    def cancel(self, exchange: IExchange) -> None:
+        """
+        Forget a request.
+        """
+
+    def drop(self, connection: NovaConnection) -> None:
+        """
+        Close a connection that nobody needs.
+        """
+
+    def has_place(self) -> bool:
+        """
+        Tell whether there may be one more connection.
+        """
+
+
+@define(eq=False)
+class Races:
+    """
+    All requests that are asked more than once at a time.
+
+    @ivar _reaches: The endpoints; this and the next three are the pool's own.
+    @ivar _flights: By exchange, the connection that it is in flight on.
+    @ivar _where: By connection, the endpoint that it leads to.
+    @ivar _turns: Requests that wait for a connection.
+    @ivar _judge: Finds endpoints good or bad.
+    @ivar _pool: Whose requests these are.
+    @ivar _silent: What is in flight and no head had come for at the tick before: on
+        which connection, the how manieth request of that it is, and since when.
+    @ivar running: By exchange, who runs for it.
+    """
+
+    _reaches: list[Reach]
+    _flights: dict[IExchange, NovaConnection]
+    _where: dict[NovaConnection, Reach]
+    _turns: Turns
+    _judge: Judge
+    _pool: Pool
+    _silent: dict[IExchange, tuple[NovaConnection, int, float]] = field(
+        factory=dict, init=False
+    )
+    running: dict[IExchange, Race] = field(factory=dict, init=False)
+
+    def look_around(self, now: float) -> None:
+        """
+        Ask another endpoint for what one has been silent on for long; one that is only
+        being tried is not given long.
+        """
+        before, self._silent = self._silent, {}
+        for exchange, connection in list(self._flights.items()):
+            if connection.status or exchange.request.method not in SAFE:
+                continue
+            former, count, since = before.get(exchange, (None, 0, now))
+            if former is not connection or count != connection.served:
+                since = now
+            self._silent[exchange] = (connection, connection.served, since)
+            reach = self._where[connection]
+            patience = _SILENCE if reach.sound else PERIOD
+            if now - since >= patience and now < exchange.until:
+                self._ask_another(exchange, reach, now)
+
+    def cancel(self, exchange: IExchange) -> bool:
+        """
+        Forget an exchange, if it races.
+
+        @return: Whether it does.
+        """
+        race = self.running.pop(exchange, None)
+        if race is not None:
+            race.cancel()
+        return race is not None
+
+    def clear(self) -> None:
+        """
+        Forget everything.
+        """
+        self._silent.clear()
+        self.running.clear()
+
+    def front_runner(self, exchange: IExchange) -> IExchange | None:
+        """
+        Find out whose answer is the exchange's: its own, unless it races.
+
+        @return: C{None} if that is not known yet.
+        """
+        race = self.running.get(exchange)
+        return exchange if race is None else race.winner
+
+    def withdraw(self, runner: IExchange) -> None:
+        """
+        Take back the request of one that is out of a race.
+        """
+        connection = self._flights.get(runner)
+        if connection is not None and connection.status in AWAY:
+            self._judge.answered(self._where[connection], runner, connection.status)
+        self._pool.cancel(runner)
+
+    def win(self, runner: Runner) -> None:
+        """
+        Have those left alone that were silent on what another endpoint answers.
+        """
+        winner = self._where[self._flights[runner]]
+        for reach in runner.race.suspects:
+            if reach is not winner and reach.up and not reach.retired:
+                self._judge.outrun(reach)
+                for connection in list(reach.idle):
+                    # They may lead nowhere just as well.
+                    self._pool.drop(connection)
+
+    def end(self, race: Race) -> None:
+        """
+        Forget a race that is over.
+        """
+        del self.running[race.exchange]
+
+    def _ask_another(self, exchange: IExchange, reach: Reach, now: float) -> None:
+        """
+        Ask another endpoint too, if there is a sound one that is not asked yet.
+
+        @param exchange: What is in flight, and no head has come for.
+        @param reach: The endpoint that is silent.
+        """
+        if isinstance(exchange, Runner):
+            race, runner = exchange.race, exchange
+        else:
+            race = Race(exchange, self)
+            runner = race.enter()
+        others = [
+            other
+            for other in self._reaches
+            if other.sound and other is not reach and other not in race.suspects
+        ]
+        if race.runners[-1] is not runner or not others:
+            # Another is asked already, or there is none.
+            return
+        if exchange is not runner:
+            connection = self._flights.pop(exchange)
+            self._flights[runner] = connection
+            self._silent[runner] = self._silent.pop(exchange)
+            connection.exchange = runner
+            self.running[exchange] = race
+        if reach not in race.suspects:
+            race.suspects.append(reach)
+        self._turns.add(race.enter(), now, first=True)
+        if not others[0].idle and not self._pool.has_place():
+            # All places are taken by what waits in vain, perhaps.
+            race.runners.remove(runner)
+            self.withdraw(runner)
 
 
 @define(eq=False)
@@ -25,18 +194,14 @@ class Race:
     An exchange and those who run for it.
 
     @ivar exchange: Who learns the answer, as if there had been one request.
-    @ivar _cancel: Takes a runner's request back.
-    @ivar _won: Is told who won, before the exchange is.
-    @ivar _over: Is told that nothing more comes, before the exchange is.
+    @ivar _races: Where it is run.
     @ivar runners: Those that still run.
     @ivar suspects: The endpoints that were silent for so long that another was asked.
     @ivar winner: Whose answer has begun.
     """
 
     exchange: IExchange
-    _cancel: Callable[[IExchange], None] = field(repr=False)
-    _won: Callable[[Runner], None] = field(repr=False)
-    _over: Callable[[Race], None] = field(repr=False)
+    _races: Races = field(repr=False)
     runners: list[Runner] = field(factory=list, init=False, repr=False)
     suspects: list[Reach] = field(factory=list, init=False, repr=False)
     winner: Runner | None = field(default=None, init=False, repr=False)
@@ -55,7 +220,7 @@ class Race:
         """
         runners, self.runners = self.runners, []
         for runner in runners:
-            self._cancel(runner)
+            self._races.withdraw(runner)
 
     def head(self, runner: Runner, head: ResponseHead) -> None:
         """
@@ -64,19 +229,19 @@ class Race:
         others = [other for other in self.runners if other is not runner]
         if others and head.status in AWAY:
             self.runners.remove(runner)
-            self._cancel(runner)
+            self._races.withdraw(runner)
             return
         self.winner, self.runners = runner, [runner]
         for other in others:
-            self._cancel(other)
-        self._won(runner)
+            self._races.withdraw(other)
+        self._races.win(runner)
         self.exchange.head(head)
 
     def done(self) -> None:
         """
         Pass on that the answer is complete.
         """
-        self._over(self)
+        self._races.end(self)
         self.exchange.done()
 
     def failed(self, runner: Runner, error: UpstreamError, sent: bool) -> None:
@@ -85,7 +250,7 @@ class Race:
         """
         self.runners.remove(runner)
         if not self.runners:
-            self._over(self)
+            self._races.end(self)
             self.exchange.failed(error, sent)
 
 

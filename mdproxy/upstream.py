@@ -21,36 +21,26 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mdproxy.endpoints import AWAY, Endpoint, Reach
+from mdproxy.endpoints import Endpoint, Reach
 from mdproxy.http.client import (
     NovaConnection,
     Patience,
     UpstreamError,
-    UpstreamTimedOut,
-    UpstreamTlsFailed,
     UpstreamUnavailable,
 )
 from mdproxy.interfaces import IExchange, IUpstream
-from mdproxy.race import Race, Runner
+from mdproxy.judge import Judge
+from mdproxy.race import SAFE, Races, Runner
 from mdproxy.sweep import PERIOD, Sweep
 from mdproxy.turns import Turns
 
 __all__ = ["SAFE", "Connector", "Endpoint", "Extent", "Upstream"]
 
-#: Methods that may be sent on a connection that Nova may be closing at this moment,
-#: because sending them again does no harm (RFC 9110 section 9.2.2).
-SAFE: Final = frozenset({b"GET", b"HEAD"})
-
 #: So many free connections are kept for what comes next.
 _READY: Final = 2
-
-#: A GET or HEAD that no head of an answer has come for in so many seconds is sent to
-#: another endpoint too (DESIGN section 4a).
-_SILENCE: Final = 3.0
 
 
 @frozen
@@ -90,9 +80,8 @@ class Upstream:
         where some is needed, and while that is going on.
     @ivar _turns: Requests that wait for a connection.
     @ivar _flights: By exchange, the connection that it is in flight on.
-    @ivar _silent: Those of them that no head had come for at the tick before, on which
-        connection, the how manieth request of that it is, and since when.
-    @ivar _races: By exchange that is asked for more than once, who runs for it.
+    @ivar _judge: Finds endpoints good or bad.
+    @ivar _races: Asks twice where an endpoint is silent.
     @ivar _where: By connection, the endpoint that it leads to.
     @ivar _expiry: By connection that is ready, when it is too old.
     @ivar _leaving: Connections in use that are closed as soon as they are free.
@@ -112,27 +101,29 @@ class Upstream:
     _easy: Reach | None = field(default=None, init=False)
     _turns: Turns = field(factory=Turns, init=False)
     _flights: dict[IExchange, NovaConnection] = field(factory=dict, init=False)
-    _silent: dict[IExchange, tuple[NovaConnection, int, float]] = field(
-        factory=dict, init=False
-    )
-    _races: dict[IExchange, Race] = field(factory=dict, init=False)
+    _judge: Judge = field(init=False)
+    _races: Races = field(init=False)
     _where: dict[NovaConnection, Reach] = field(factory=dict, init=False)
     _expiry: dict[NovaConnection, float] = field(factory=dict, init=False)
     _leaving: set[NovaConnection] = field(factory=set, init=False)
-    _observers: list[Callable[[], None]] = field(factory=list, init=False)
     _ready: int = field(default=0, init=False)
     _deciding: bool = field(default=False, init=False)
     _again: bool = field(default=False, init=False)
     _sent: int = field(default=0, init=False)
     _sent_before: int = field(default=0, init=False)
     _opened: int = field(default=0, init=False)
-    _log: Logger = field(factory=Logger, init=False)
 
     def __attrs_post_init__(self) -> None:
         """
         Know the endpoints.
         """
         self._reaches = [Reach(endpoint) for endpoint in self._first]
+        self._judge = Judge(
+            self._reaches, self._extent.connections, self._clock, self._random
+        )
+        self._races = Races(
+            self._reaches, self._flights, self._where, self._turns, self._judge, self
+        )
         self._sweep.add(self)
         self._assign()
 
@@ -140,7 +131,7 @@ class Upstream:
         """
         Have an observer called when an endpoint that was found bad is good again.
         """
-        self._observers.append(observer)
+        self._judge.observe(observer)
 
     def keep_ready(self) -> None:
         """
@@ -175,9 +166,7 @@ class Upstream:
         connection = self._flights.pop(exchange, None)
         if connection is not None:
             connection.drop()
-        elif exchange in self._races:
-            self._races.pop(exchange).cancel()
-        else:
+        elif not self._races.cancel(exchange):
             self._turns.discard(exchange)
 
     def pause(self, exchange: IExchange) -> None:
@@ -200,10 +189,8 @@ class Upstream:
         """
         Find the connection that an answer comes on.
         """
-        if exchange in self._races:
-            winner = self._races[exchange].winner
-            return None if winner is None else self._flights.get(winner)
-        return self._flights.get(exchange)
+        runner = self._races.front_runner(exchange)
+        return None if runner is None else self._flights.get(runner)
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -228,13 +215,14 @@ class Upstream:
         """
         self._patience, self._extent = patience, extent
         former = {reach.endpoint: reach for reach in self._reaches}
-        self._reaches = [
-            former.pop(e) if e in former else Reach(e, cold=True) for e in endpoints
+        self._reaches[:] = [
+            former.pop(e) if e in former else Reach(e) for e in endpoints
         ]
+        self._judge.most = extent.connections
         for reach in former.values():
             reach.retired = True
             for connection in [*reach.idle, *reach.connecting]:
-                self._drop(connection)
+                self.drop(connection)
         for connection in list(self._where):
             if len(self._where) - len(self._leaving) <= extent.connections:
                 break
@@ -248,7 +236,7 @@ class Upstream:
         self._flights.clear()
         self._races.clear()
         for connection in list(self._where):
-            self._drop(connection)
+            self.drop(connection)
         self._sweep.discard(self)
 
     def describe(self) -> Mapping[str, Any]:
@@ -312,8 +300,8 @@ class Upstream:
                 return
         reach.idle.append(connection)
         if reach.retired or connection in self._leaving:
-            self._drop(connection)
-        self._judge(reach, exchange, connection.status)
+            self.drop(connection)
+        self._judge.answered(reach, exchange, connection.status)
         self._assign()
 
     def lost(
@@ -333,13 +321,13 @@ class Upstream:
         was_idle = connection in reach.idle
         self._forget(connection)
         if begun is not None:
-            if not reach.failed_since(begun):
-                self._rest(reach, error, unreachable=True)
+            self._judge.refused(reach, begun, error)
         elif was_idle:
-            self._lose_idle(reach, connection, error)
+            is_wanted = self._turns.count > 0
+            self._judge.lost_idle(reach, connection, error, is_wanted)
         elif exchange is not None and self._flights.pop(exchange, None) is not None:
             # Else it was cancelled, which is nobody's fault.
-            self._lose_busy(reach, connection, exchange, error)
+            self._judge.lost_busy(reach, connection, exchange, error)
         self._assign()
 
     def timed_out(self) -> None:
@@ -356,8 +344,8 @@ class Upstream:
             )
             reach.widen(now, self._extent.connections)
             if reach.is_meant(now):
-                self._praise(reach)
-        self._race(now)
+                self._judge.praise(reach)
+        self._races.look_around(now)
         self._assign()
         self._prepare(now)
         self._sent_before = self._sent
@@ -398,86 +386,6 @@ class Upstream:
             if expiry <= now:
                 self._send_off(connection)
 
-    def _race(self, now: float) -> None:
-        """
-        Ask another endpoint for what one has been silent on for long; one that is only
-        being tried is not given long.
-        """
-        before, self._silent = self._silent, {}
-        for exchange, connection in list(self._flights.items()):
-            if connection.status or exchange.request.method not in SAFE:
-                continue
-            former, count, since = before.get(exchange, (None, 0, now))
-            if former is not connection or count != connection.served:
-                since = now
-            self._silent[exchange] = (connection, connection.served, since)
-            reach = self._where[connection]
-            patience = _SILENCE if reach.sound else PERIOD
-            if now - since >= patience and now < exchange.until:
-                self._race_with_another(exchange, reach)
-
-    def _race_with_another(self, exchange: IExchange, reach: Reach) -> None:
-        """
-        Ask another endpoint, too, if there is a sound one that is not asked yet.
-
-        @param exchange: What is in flight, and no head has come for.
-        @param reach: The endpoint that is silent.
-        """
-        if isinstance(exchange, Runner):
-            race, runner = exchange.race, exchange
-        else:
-            race = Race(exchange, self._withdraw, self._win, self._end_race)
-            runner = race.enter()
-        others = [
-            other
-            for other in self._reaches
-            if other.sound and other is not reach and other not in race.suspects
-        ]
-        if race.runners[-1] is not runner or not others:
-            # Another is asked already, or there is none.
-            return
-        if exchange is not runner:
-            connection = self._flights.pop(exchange)
-            self._flights[runner] = connection
-            self._silent[runner] = self._silent.pop(exchange)
-            connection.exchange = runner
-            self._races[exchange] = race
-        if reach not in race.suspects:
-            race.suspects.append(reach)
-        self._turns.add(race.enter(), self._clock.seconds(), first=True)
-        if not others[0].idle and not self._has_place():
-            # All places are taken by what waits in vain, perhaps.
-            race.runners.remove(runner)
-            self._withdraw(runner)
-
-    def _withdraw(self, runner: IExchange) -> None:
-        """
-        Take back the request of one that is out of a race.
-        """
-        connection = self._flights.get(runner)
-        if connection is not None and connection.status in AWAY:
-            self._judge(self._where[connection], runner, connection.status)
-        self.cancel(runner)
-
-    def _win(self, runner: Runner) -> None:
-        """
-        Leave those alone that were silent on what another endpoint answers.
-        """
-        winner = self._where[self._flights[runner]]
-        for reach in runner.race.suspects:
-            if reach is not winner and reach.up and not reach.retired:
-                silence = UpstreamTimedOut("no answer while another endpoint answers")
-                self._rest(reach, silence, unreachable=False)
-                for connection in list(reach.idle):
-                    # They may lead nowhere just as well.
-                    self._drop(connection)
-
-    def _end_race(self, race: Race) -> None:
-        """
-        Forget a race that is over.
-        """
-        del self._races[race.exchange]
-
     def _prepare(self, now: float) -> None:
         """
         Ask who has rested for a connection, and open some for later.
@@ -491,7 +399,7 @@ class Upstream:
         if first is not None and (first.cold or self._sent > self._sent_before):
             first.cold = False
             for _ in range(first.lacks(self._ready, now)):
-                if first.may_connect(now) and self._has_place():
+                if first.may_connect(now) and self.has_place():
                     self._open(first, now)
 
     def _assign(self) -> None:
@@ -557,7 +465,7 @@ class Upstream:
         """
         Tell whether any request could be sent, or any connection be opened.
         """
-        place = self._has_place()
+        place = self.has_place()
         return any(
             (reach.idle and (reach.has_room() or not place))
             or (place and reach.may_connect(now))
@@ -613,7 +521,7 @@ class Upstream:
         self._sent += 1
         connection.start(exchange)
 
-    def _has_place(self) -> bool:
+    def has_place(self) -> bool:
         """
         Tell whether there may be one more connection.
         """
@@ -623,13 +531,13 @@ class Upstream:
         """
         See that one more connection may be opened, for a used one that waits in vain.
         """
-        if self._has_place():
+        if self.has_place():
             return True
         for reach in self._reaches:
             for connection in reach.idle:
                 if connection.served:
-                    self._drop(connection)
-                    return self._has_place()
+                    self.drop(connection)
+                    return self.has_place()
         return False
 
     def _surrender(self, now: float) -> None:
@@ -683,7 +591,7 @@ class Upstream:
         else:
             reach.busy -= 1
 
-    def _drop(self, connection: NovaConnection) -> None:
+    def drop(self, connection: NovaConnection) -> None:
         """
         Close a connection that nobody needs, which says nothing of its endpoint.
         """
@@ -695,102 +603,7 @@ class Upstream:
         Close a connection as soon as it is free.
         """
         if connection in self._where[connection].idle:
-            self._drop(connection)
+            self.drop(connection)
         else:
             self._expiry.pop(connection, None)
             self._leaving.add(connection)
-
-    def _lose_idle(
-        self, reach: Reach, connection: NovaConnection, error: UpstreamError
-    ) -> None:
-        """
-        Find out what it means that a free connection was lost.
-        """
-        if connection.served:
-            return
-        if isinstance(error, UpstreamTlsFailed) or (
-            not reach.sound or self._turns.count
-        ):
-            # It takes connections and does not mean it.
-            self._rest(reach, error, unreachable=True)
-        else:
-            reach.close_unused(self._clock.seconds())
-
-    def _lose_busy(
-        self,
-        reach: Reach,
-        connection: NovaConnection,
-        exchange: IExchange,
-        error: UpstreamError,
-    ) -> None:
-        """
-        Find out what it means that a connection in use was lost.
-        """
-        if isinstance(error, UpstreamTlsFailed) and not connection.served:
-            self._rest(reach, error, unreachable=True)
-        elif not isinstance(error, UpstreamUnavailable):
-            self._blame(reach, error)
-        elif connection.status:
-            # It answered in full, and does not keep connections.
-            self._judge(reach, exchange, connection.status)
-        elif not connection.served:
-            self._blame(reach, error)
-        # Else Nova closed a kept connection just then, as it may.
-
-    def _judge(self, reach: Reach, exchange: IExchange, status: int) -> None:
-        """
-        Find out what an answer says of its endpoint.
-        """
-        if status in AWAY:
-            self._blame(reach, UpstreamUnavailable(f"it answers {status}"))
-        elif status == 500:
-            self._blame(reach, UpstreamUnavailable("it answers 500"), exchange.holder)
-        else:
-            self._praise(reach)
-
-    def _blame(
-        self,
-        reach: Reach,
-        error: UpstreamError,
-        accuser: tuple[str, str] | None = None,
-    ) -> None:
-        """
-        Note a bad answer.
-
-        @param accuser: Whose request met it, where that may be the reason.
-        """
-        if reach.answer_badly(accuser):
-            self._rest(reach, error, unreachable=False)
-
-    def _praise(self, reach: Reach) -> None:
-        """
-        Note a good answer.
-        """
-        if reach.answer_well(self._clock.seconds(), self._extent.connections):
-            self._log.info(
-                "Nova at {host}:{port} serves again",
-                host=reach.endpoint.host,
-                port=reach.endpoint.port,
-            )
-            for observer in self._observers:
-                observer()
-
-    def _rest(self, reach: Reach, error: UpstreamError, *, unreachable: bool) -> None:
-        """
-        Leave an endpoint alone for a moment.
-        """
-        now = self._clock.seconds()
-        others = [r for r in self._reaches if r.up and r is not reach]
-        is_news = reach.fail(
-            error, now, self._random, alone=not others, unreachable=unreachable
-        )
-        if not others:
-            for other in self._reaches:
-                other.hasten(now)
-        if is_news:
-            self._log.error(
-                "Nova at {host}:{port} does not serve: {problem}",
-                host=reach.endpoint.host,
-                port=reach.endpoint.port,
-                problem=str(error),
-            )

@@ -1844,7 +1844,7 @@ class WhateverTests(SynchronousTestCase):
         for exchange in life.asked:
             self.assertNotEqual(exchange.is_over, exchange.gone, exchange)
         pool = life.nova.pool
-        self.assertEqual((pool._flights, pool._races), ({}, {}))
+        self.assertEqual((pool._flights, pool._races.running), ({}, {}))
         self.assertEqual(pool._turns.count, 0)
         self.assertEqual({state[2] for state in life.nova.states()}, {0})
 
