@@ -137,6 +137,13 @@ class MemoryNetlinkSocket:
             self.incoming.append(self.pending.pop(0))
         return item
 
+    def has_news(self) -> bool:
+        """
+        Look at the queue.
+        """
+        assert not self.closed, "asked a closed socket"
+        return bool(self.incoming)
+
     def fileno(self) -> int:
         """
         Tell the number.

@@ -9,7 +9,6 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from socket import socket
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -89,8 +88,7 @@ class RealKernelTests(KernelContract, SynchronousTestCase):
         Open a socket inside the namespace.
         """
         with _inside(f"/run/netns/{self.namespace}"):
-            opened: socket = open_netlink()
-        return opened
+            return open_netlink()
 
     def replace(
         self, ifindex: int, address: str, mac: str | None, state: str = "stale"
