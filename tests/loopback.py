@@ -210,16 +210,23 @@ class Process:
         assert found is not None
         return int(found[1]) * 1024
 
-    def status(self) -> Any:
+    def page(self, target: str) -> bytes:
         """
         Read what it tells its operator.
         """
+        question = f"GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n"
         with socket.create_connection(("127.0.0.1", self._pages), PATIENCE) as page:
-            page.sendall(b"GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            page.sendall(question.encode())
             heard = b""
             while piece := page.recv(65536):
                 heard += piece
-        return json.loads(heard.partition(b"\r\n\r\n")[2])
+        return heard.partition(b"\r\n\r\n")[2]
+
+    def status(self) -> Any:
+        """
+        Read how it is.
+        """
+        return json.loads(self.page("/status"))
 
     def said(self) -> str:
         """
