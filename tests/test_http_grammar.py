@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, event, example, given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz import grammar
+from tests.fuzz.conversations import check_conversation
 from tests.fuzz.invariants import bytewise, check_requests, check_response, judge
 from tests.fuzz.seeds import TARGETS, load
 from tests.fuzz.targets import CHECKS
@@ -67,6 +68,15 @@ class GrammarTests(SynchronousTestCase):
         line = b"GET /other HTTP/1.1\r\n"
         check_requests(data, (), (other, line + head, data + third, third))
         check_requests(line + head, (), (data,))
+
+    @_some
+    @given(grammar.hostile, grammar.places)
+    @example(_GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + _GET, [])
+    def test_channel(self, data: bytes, places: Sequence[int]) -> None:
+        """
+        The channel serves just that, whenever it comes and whenever it is answered.
+        """
+        check_conversation(data, places)
 
     @_some
     @given(grammar.responses, grammar.places)

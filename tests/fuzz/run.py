@@ -157,7 +157,7 @@ def _cases(target: str) -> list[bytes]:
     Make inputs of what else the tests have: hostile requests, and samples of files.
     """
     raws: list[bytes] = []
-    if target == "requests":
+    if target in ("requests", "channel"):
         raws = [case.raw for path in (CORPUS, MORE) for case in cases.load(path)]
     elif target in _SAMPLES:
         raws = [path.read_bytes() for path in _SAMPLES[target].iterdir()]

@@ -109,6 +109,7 @@ _NETLINK_WORDS: Final = (
 #: The targets.
 TARGETS: Final = {
     "requests": Target(12, _HTTP_WORDS),
+    "channel": Target(4, _HTTP_WORDS, 512),
     "responses": Target(5, _HTTP_WORDS + _STATUS_WORDS),
     "leases": Target(1, _LEASE_WORDS),
     "domains": Target(1, _DOMAIN_WORDS, 16384),

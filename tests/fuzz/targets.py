@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from tests.fuzz.conversations import check_conversation
 from tests.fuzz.facts import check_domain, check_leases, check_netlink
 from tests.fuzz.invariants import check_requests, check_response
 
@@ -49,6 +50,14 @@ def _check_response(data: bytes) -> None:
         check_response(data, places, head_request)
 
 
+def _check_conversation(data: bytes) -> None:
+    """
+    Serve what an instance sends over a connection.
+    """
+    data, places = _places(data)
+    check_conversation(data, places)
+
+
 def _check_fact(check: Callable[[bytes, int], None]) -> Callable[[bytes], None]:
     """
     Make a check of a file: where the first place is, it is torn.
@@ -64,6 +73,7 @@ def _check_fact(check: Callable[[bytes, int], None]) -> Callable[[bytes], None]:
 #: The checks.
 CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "requests": _check_requests,
+    "channel": _check_conversation,
     "responses": _check_response,
     "leases": _check_fact(check_leases),
     "domains": _check_fact(check_domain),
