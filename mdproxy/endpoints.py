@@ -39,6 +39,9 @@ _HANDSHAKES: Final = 4
 #: certificate only after the handshake.
 _MEANT: Final = 0.5
 
+#: One that was slow comes behind the others for so many seconds.
+_SLOW: Final = 30.0
+
 #: The first and the longest pause in opening connections for later, where they are
 #: closed before they are used.
 _FIRST_PAUSE: Final = 1.0
@@ -95,6 +98,7 @@ class Reach:
         endpoint is opened too.
     @ivar cold: Whether connections are to be opened for later though nobody asks now.
     @ivar retired: Whether it is configured no more: what is in flight is its last.
+    @ivar slow_until: Until when it comes behind those that were not slow.
     @ivar rests_until: When its rest is over, in the clock's seconds.
     @ivar _unreachable: Whether it was found bad for want of a connection.
     @ivar _failed_at: When it was last found bad.
@@ -116,6 +120,7 @@ class Reach:
     tardy: bool = False
     cold: bool = True
     retired: bool = False
+    slow_until: float = 0.0
     rests_until: float = 0.0
     _unreachable: bool = field(default=False, init=False)
     _failed_at: float = field(default=0.0, init=False)
@@ -138,14 +143,21 @@ class Reach:
         """
         return self.window == _ANYTHING and not self.failures and not self.strikes
 
-    @property
-    def health(self) -> str:
+    def health(self, now: float) -> str:
         """
         Say in a word how far it is trusted.
         """
         if not self.up:
             return "resting"
-        return "tried" if self.window != _ANYTHING else "sound"
+        if self.window != _ANYTHING:
+            return "tried"
+        return "slow" if now < self.slow_until else "sound"
+
+    def be_slow(self, now: float) -> None:
+        """
+        Note that it takes long to answer: that is not bad, but others come first.
+        """
+        self.slow_until = now + _SLOW
 
     def has_room(self) -> bool:
         """
@@ -205,6 +217,7 @@ class Reach:
         self.up, self.window, self.strikes = False, 1, 0
         self._unreachable, self._failed_at = unreachable, now
         self.rests_until = now + rest * random.uniform(0.8, 1)
+        self.slow_until = now
         return is_news
 
     def failed_since(self, begin: float) -> bool:

@@ -32,6 +32,9 @@ SAFE: Final = frozenset({b"GET", b"HEAD"})
 #: another endpoint too (DESIGN section 4a).
 _SILENCE: Final = 3.0
 
+#: An endpoint that takes so many seconds for one is slow.
+_SLOWNESS: Final = 1.0
+
 
 class Pool(Protocol):
     """
@@ -95,6 +98,8 @@ class Races:
                 since = now
             self._silent[exchange] = (connection, connection.served, since)
             reach = self._where[connection]
+            if now - since >= _SLOWNESS:
+                reach.be_slow(now)
             patience = _SILENCE if reach.sound else PERIOD
             if now - since >= patience and now < exchange.until:
                 self._ask_another(exchange, reach, now)

@@ -76,6 +76,8 @@ class Upstream:
     @ivar _sweep: Where deadlines are kept; the pool looks around at each of its ticks.
     @ivar _random: Makes rests and ages uneven.
     @ivar _reaches: The endpoints, and what is known of them.
+    @ivar _order: The endpoints that are asked, in order: not those that are slow, as
+        long as there is a sound one that is not.
     @ivar _easy: The endpoint that a request is sent to without any thought; C{None}
         where some is needed, and while that is going on.
     @ivar _turns: Requests that wait for a connection.
@@ -98,6 +100,7 @@ class Upstream:
     _extent: Extent
     deadline: float = field(default=0.0, init=False)
     _reaches: list[Reach] = field(init=False)
+    _order: list[Reach] = field(factory=list, init=False)
     _easy: Reach | None = field(default=None, init=False)
     _turns: Turns = field(factory=Turns, init=False)
     _flights: dict[IExchange, NovaConnection] = field(factory=dict, init=False)
@@ -250,7 +253,7 @@ class Upstream:
                     "port": reach.endpoint.port,
                     "tls": reach.endpoint.tls is not None,
                     "up": reach.sound,
-                    "health": reach.health,
+                    "health": reach.health(self._clock.seconds()),
                     "problem": None if reach.problem is None else str(reach.problem),
                     "idle": len(reach.idle),
                     "busy": reach.busy,
@@ -395,7 +398,7 @@ class Upstream:
         for reach in self._reaches:
             if not reach.up and reach.may_connect(now) and self._make_place():
                 self._open(reach, now)
-        first = next((reach for reach in self._reaches if reach.sound), None)
+        first = next((reach for reach in self._order if reach.sound), None)
         if first is not None and (first.cold or self._sent > self._sent_before):
             first.cold = False
             for _ in range(first.lacks(self._ready, now)):
@@ -421,9 +424,7 @@ class Upstream:
             while True:
                 self._again = False
                 now = self._clock.seconds()
-                for reach in self._reaches:
-                    if reach.idle and now >= reach.rests_until:
-                        reach.begin_trial(now)
+                self._put_in_order(now)
                 while self._turns.count and self._step(now):
                     pass
                 self._surrender(now)
@@ -431,9 +432,20 @@ class Upstream:
                     break
         finally:
             self._deciding = False
-        first = next((reach for reach in self._reaches if reach.up), None)
+        first = next((reach for reach in self._order if reach.up), None)
         if first is not None and first.trusted:
             self._easy = first
+
+    def _put_in_order(self, now: float) -> None:
+        """
+        Find out which endpoints may be asked now, in which order.
+        """
+        for reach in self._reaches:
+            if reach.idle and now >= reach.rests_until:
+                reach.begin_trial(now)
+        fast = [reach for reach in self._reaches if now >= reach.slow_until]
+        has_sound = any(reach.sound for reach in fast)
+        self._order = fast if has_sound else self._reaches
 
     def _step(self, now: float) -> bool:
         """
@@ -486,12 +498,12 @@ class Upstream:
         if isinstance(exchange, Runner):
             return [reach for reach in sound if reach not in exchange.race.suspects]
         if not sound:
-            return self._reaches
+            return self._order
         if exchange.tries > 1:
             return [sound[(exchange.tries - 1) % len(sound)]]
         if exchange.request.method not in SAFE:
-            return sound
-        return [reach for reach in self._reaches if reach.up]
+            return [reach for reach in self._order if reach.sound]
+        return [reach for reach in self._order if reach.up]
 
     def _start(self, exchange: IExchange, choices: Sequence[Reach]) -> bool:
         """

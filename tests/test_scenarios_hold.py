@@ -131,7 +131,7 @@ class _Endpoints:
         if habit == "good":
             arrived.answer()
         elif habit == "slow":
-            self.chain.clock.callLater(1, arrived.answer)
+            self.chain.clock.callLater(1.5, arrived.answer)
         elif habit in ("503", "404"):
             arrived.answer(b"%b X" % habit.encode(), body=b"not now")
         elif habit == "resets":
@@ -203,6 +203,16 @@ class MixtureTests(BootTestCase):
             asked = sum(nova.asked.values())
             self.assertLessEqual(asked, 4 * len(_READS) * 1.5 + 12, (bad, good, order))
             self.assertLess(seconds, 22 if good == "slow" else 9, (bad, good, order))
+
+    def test_one_is_slow(self) -> None:
+        """
+        A slow endpoint delays no boot for long where another is fast.
+        """
+        for order in ("ab", "ba"):
+            _nova, seconds = self.boot(
+                {host: "slow" if host == "a" else "good" for host in order}
+            )
+            self.assertLess(seconds, 4)
 
     def test_it_becomes_ill(self) -> None:
         """

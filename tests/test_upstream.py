@@ -973,7 +973,7 @@ class ReadyTests(SynchronousTestCase):
             self.nova.send()
         self.nova.wait(0.25)
         self.assertEqual(self.nova.states()[0], (True, 2, 3, 0))
-        self.nova.wait(10)
+        self.nova.wait(0.5)
         self.assertEqual(len(self.nova.attempts), 5)
 
     def test_not_beyond_the_extent(self) -> None:
@@ -1282,6 +1282,30 @@ class HealthTests(SynchronousTestCase):
             nova.answer()
             self.assertEqual(exchange.summary, [200, b"ok", "done"])
             nova.wait(1)
+
+    def test_slow(self) -> None:
+        """
+        An endpoint that takes more than a second comes behind one that does not, for
+        half a minute; where all do, their order counts.
+        """
+        nova = _Nova(["a", "b"])
+        nova.send()
+        nova.wait(1.5)
+        nova.answer()
+        self.assertEqual(self.healths(nova), ["slow", "sound"])
+        for _ in range(2):
+            nova.send()
+            nova.answer()
+        self.assertEqual((nova.arrived("a"), nova.arrived("b")), (1, 2))
+        nova.send()
+        nova.wait(1.5)
+        nova.answer()
+        self.assertEqual(self.healths(nova), ["slow", "slow"])
+        nova.send()
+        nova.answer()
+        self.assertEqual((nova.arrived("a"), nova.arrived("b")), (2, 3))
+        nova.wait(32)
+        self.assertEqual(self.healths(nova), ["sound", "sound"])
 
     def test_post_is_not_for_trying(self) -> None:
         """
