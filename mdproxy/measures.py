@@ -122,4 +122,4 @@ def extent_of(config: UpstreamConfig) -> Extent:
     """
     Tell how large the pool may grow.
     """
-    return Extent(config.max_connections, config.max_queue)
+    return Extent(config.max_connections, config.max_queue, config.max_age)

@@ -67,6 +67,7 @@ class UpstreamConfig:
     @ivar connect_timeout: The longest wait for a connection.
     @ivar first_byte_timeout: The longest wait for an answer, and for each next byte.
     @ivar idle_timeout: How long an unused connection is kept.
+    @ivar max_age: About how long any is used.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -76,6 +77,7 @@ class UpstreamConfig:
     connect_timeout: float
     first_byte_timeout: float
     idle_timeout: float
+    max_age: float
 
 
 def read_upstream(settings: Settings) -> UpstreamConfig:
@@ -92,6 +94,7 @@ def read_upstream(settings: Settings) -> UpstreamConfig:
         connect_timeout=settings.value("upstream", "connect_timeout"),
         first_byte_timeout=settings.value("upstream", "first_byte_timeout"),
         idle_timeout=settings.value("upstream", "idle_timeout"),
+        max_age=settings.value("upstream", "max_age"),
     )
 
 

@@ -185,6 +185,12 @@ _UPSTREAM = (
         "The longest wait for Nova's answer, and for each next byte of it.",
     ),
     _seconds("idle_timeout", 30.0, "How long an unused connection to Nova is kept."),
+    _seconds(
+        "max_age",
+        300.0,
+        "How long a connection to Nova is used, a fifth more or less, before another "
+        "takes its place: so name servers and load balancers are followed.",
+    ),
 )
 
 _LIMITS = (

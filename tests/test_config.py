@@ -47,6 +47,7 @@ PLAIN = Config(
         connect_timeout=3.0,
         first_byte_timeout=30.0,
         idle_timeout=30.0,
+        max_age=300.0,
     ),
     inventories=("static",),
     static_path="/etc/mdproxy/instances.yaml",
@@ -124,7 +125,7 @@ class LoadTests(ConfigCase):
             "[static]\npath = /s\n[libvirt]\npath = /l\n"
             "[leases]\nsources = dnsmasq:/a@b*.leases@net, dnsmasq:/b@br0\n"
             "[upstream]\nmax_connections = 3\nmax_queue = 4\nconnect_timeout = 5\n"
-            "first_byte_timeout = 6\nidle_timeout = 7\n"
+            "first_byte_timeout = 6\nidle_timeout = 7\nmax_age = 26\n"
             "[limits]\nhead_timeout = 8\nbody_timeout = 9\nidle_timeout = 10\n"
             "write_timeout = 11\nmax_head = 1200\nmax_body = 13\nmax_connections = 14\n"
             "max_connections_per_instance = 15\nmax_pipeline = 16\n"
@@ -150,6 +151,7 @@ class LoadTests(ConfigCase):
                     5.0,
                     6.0,
                     7.0,
+                    26.0,
                 ),
                 inventories=("libvirt", "static"),
                 static_path="/s",

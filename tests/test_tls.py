@@ -679,7 +679,9 @@ class RealConnectionTests(_Certified, TestCase):
         files = TlsFiles(
             str(self.certificates.ca), str(pair.certificate), str(pair.key), False
         )
-        config = UpstreamConfig((NovaEndpoint(host, port),), files, 2, 2, 30, 30, 30)
+        config = UpstreamConfig(
+            (NovaEndpoint(host, port),), files, 2, 2, 30, 30, 30, 300
+        )
         reactor: Any = global_reactor
         pool = make_upstream(config, reactor, Sweep(reactor), Random(1))
 
