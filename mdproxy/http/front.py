@@ -206,7 +206,11 @@ class Front:
             return False
         self.channels.add(channel)
         seat = (caller.network, caller.address)
-        self._by_seat.setdefault(seat, set()).add(channel)
+        same = self._by_seat.get(seat)
+        if same is None:
+            self._by_seat[seat] = {channel}
+        else:
+            same.add(channel)
         self._room.add(channel, holder)
         self.sweep.add(channel)
         return True
@@ -222,8 +226,9 @@ class Front:
         self.sweep.discard(channel)
         self.channels.discard(channel)
         seat = (caller.network, caller.address)
-        self._by_seat[seat].discard(channel)
-        if not self._by_seat[seat]:
+        same = self._by_seat[seat]
+        same.discard(channel)
+        if not same:
             del self._by_seat[seat]
         self.note_closed()
 
