@@ -690,6 +690,22 @@ class StatusTests(ScenarioTestCase):
         (latest,) = self.arrived_of(heir)
         self.assertEqual((heard.status, heard.body), (200, latest.truth))
 
+    def test_b14_the_answer_of_another(self) -> None:
+        """
+        B14: what Nova said of the former instance is not relayed to the later one, even
+        where nothing better comes.
+        """
+        heir = CROWD[0]
+        self.say(b"404 Nova's Words")
+        guest = self.chain.ask(b"/openstack")
+        self.chain.wait(1)
+        self.nova.give(VICTIM, heir)
+        self.chain.world.know(VICTIM.port_as(heir), CANARY.port)
+        self.nova.does = lambda arrived: arrived.line.reset()
+        self.chain.wait(8)
+        self.assert_own_error(guest, 502, 503)
+        self.assertGreater(len(self.arrived_of(heir)), 0)
+
     def test_b15_conflict(self) -> None:
         """
         B15: the 409 for a password that is set already is relayed.
