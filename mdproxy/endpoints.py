@@ -35,6 +35,10 @@ STRIKES: Final = 3
 #: At most so many TLS handshakes with one endpoint are under way at a time.
 _HANDSHAKES: Final = 4
 
+#: Where a connection takes long to open another is tried after so many seconds: TCP
+#: itself repeats a handshake that was lost ever more seldom.
+_INSISTENCE: Final = 1.0
+
 #: A connection that is this old and still open was meant: TLS 1.3 refuses a client's
 #: certificate only after the handshake.
 _MEANT: Final = 0.5
@@ -169,15 +173,16 @@ class Reach:
         """
         Tell whether to open a connection.
 
-        One at a time to one that has rested, or that takes long.
+        No more than one a second to one that has rested, or that takes long.
         """
-        if self.tardy:
-            return False
         if self.endpoint.tls is not None and len(self.connecting) >= _HANDSHAKES:
             return False
+        if (self.tardy or not self.up) and self.connecting:
+            latest = next(reversed(self.connecting.values()))
+            return now - latest >= _INSISTENCE
         if self.up:
             return self.busy + len(self.connecting) < self.window
-        return now >= self.rests_until and not self.connecting
+        return now >= self.rests_until
 
     def take(self, fresh: bool) -> NovaConnection | None:
         """

@@ -410,9 +410,8 @@ class Upstream:
         Decide what happens next: reuse, open, wait or give up.
 
         In order: give waiting requests to free connections, or open connections for
-        them, as far as the pool may grow and an endpoint may be asked; where no
-        endpoint may be asked and none is being asked, give those up that would not
-        wait for that to change.
+        them, as far as the pool may grow and an endpoint may be asked; where all
+        endpoints rest, give those up that would not wait for that to change.
         """
         self._easy = None
         if self._deciding:
@@ -557,8 +556,7 @@ class Upstream:
         Give up what would not wait for endpoints that all rest.
         """
         if not self._turns.count or any(
-            reach.up or reach.connecting or now >= reach.rests_until
-            for reach in self._reaches
+            reach.up or now >= reach.rests_until for reach in self._reaches
         ):
             return
         self._give_up([e for e, since in self._turns.waiting() if e.until <= since])

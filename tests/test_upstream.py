@@ -586,7 +586,21 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual(exchange.sent, False)
         nova.attempts[0].accept()
         self.assertEqual(nova.attempts[0].wire.closed, "ConnectionAborted")
-        self.assertEqual(nova.states(), [(False, 0, 0, 0)])
+        self.assertEqual(nova.states()[0][:3], (False, 0, 0))
+
+    def test_insists(self) -> None:
+        """
+        Where it does not react, it is tried again each second, for TCP repeats its
+        handshake ever more seldom; whichever connection comes first is taken.
+        """
+        nova = _Nova()
+        nova.accepting = False
+        exchange = nova.send(asked_by("a", until=8))
+        nova.wait(2.9)
+        self.assertEqual([attempt.at for attempt in nova.attempts], [0, 1, 2])
+        nova.attempts[2].accept()
+        nova.answer()
+        self.assertEqual(exchange.summary, [200, b"ok", "done"])
 
     def rest(self, nova: _Nova) -> float:
         """
