@@ -8,7 +8,8 @@ for long; the common case never comes here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 from zope.interface import implementer
@@ -20,6 +21,7 @@ from mdproxy.model import Request, ResponseHead
 from mdproxy.sweep import PERIOD
 
 if TYPE_CHECKING:
+    from mdproxy.fleet import Fleet
     from mdproxy.http.client import NovaConnection
     from mdproxy.judge import Judge
     from mdproxy.turns import Turns
@@ -36,38 +38,17 @@ _SILENCE: Final = 3.0
 _SLOWNESS: Final = 1.0
 
 
-class Pool(Protocol):
-    """
-    What races need of the pool.
-    """
-
-    def cancel(self, exchange: IExchange) -> None:
-        """
-        Forget a request.
-        """
-
-    def drop(self, connection: NovaConnection) -> None:
-        """
-        Close a connection that nobody needs.
-        """
-
-    def has_place(self) -> bool:
-        """
-        Tell whether there may be one more connection.
-        """
-
-
 @define(eq=False)
 class Races:
     """
     All requests that are asked more than once at a time.
 
-    @ivar _reaches: The endpoints; this and the next three are the pool's own.
+    @ivar _reaches: The endpoints; this and the next two are the pool's own.
     @ivar _flights: By exchange, the connection that it is in flight on.
-    @ivar _where: By connection, the endpoint that it leads to.
     @ivar _turns: Requests that wait for a connection.
     @ivar _judge: Finds endpoints good or bad.
-    @ivar _pool: Whose requests these are.
+    @ivar _fleet: All connections.
+    @ivar _forget: Forgets a request.
     @ivar _silent: What is in flight and no head had come for at the tick before: on
         which connection, the how manieth request of that it is, and since when.
     @ivar running: By exchange, who runs for it.
@@ -75,10 +56,10 @@ class Races:
 
     _reaches: list[Reach]
     _flights: dict[IExchange, NovaConnection]
-    _where: dict[NovaConnection, Reach]
     _turns: Turns
     _judge: Judge
-    _pool: Pool
+    _fleet: Fleet
+    _forget: Callable[[IExchange], None]
     _silent: dict[IExchange, tuple[NovaConnection, int, float]] = field(
         factory=dict, init=False
     )
@@ -97,7 +78,7 @@ class Races:
             if former is not connection or count != connection.served:
                 since = now
             self._silent[exchange] = (connection, connection.served, since)
-            reach = self._where[connection]
+            reach = self._fleet.where[connection]
             if now - since >= _SLOWNESS:
                 reach.be_slow(now)
             patience = _SILENCE if reach.sound else PERIOD
@@ -137,20 +118,21 @@ class Races:
         """
         connection = self._flights.get(runner)
         if connection is not None and connection.status in AWAY:
-            self._judge.answered(self._where[connection], runner, connection.status)
-        self._pool.cancel(runner)
+            self._judge.answered(
+                self._fleet.where[connection], runner, connection.status
+            )
+        self._forget(runner)
 
     def win(self, runner: Runner) -> None:
         """
         Have those left alone that were silent on what another endpoint answers.
         """
-        winner = self._where[self._flights[runner]]
+        winner = self._fleet.where[self._flights[runner]]
         for reach in runner.race.suspects:
             if reach is not winner and reach.up and not reach.retired:
                 self._judge.outrun(reach)
-                for connection in list(reach.idle):
-                    # They may lead nowhere just as well.
-                    self._pool.drop(connection)
+                # They may lead nowhere just as well.
+                self._fleet.drop_all(list(reach.idle))
 
     def end(self, race: Race) -> None:
         """
@@ -187,7 +169,7 @@ class Races:
         if reach not in race.suspects:
             race.suspects.append(reach)
         self._turns.add(race.enter(), now, first=True)
-        if not others[0].idle and not self._pool.has_place():
+        if not others[0].idle and not self._fleet.has_place():
             # All places are taken by what waits in vain, perhaps.
             race.runners.remove(runner)
             self.withdraw(runner)

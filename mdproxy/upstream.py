@@ -17,14 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from attrs import define
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mdproxy.endpoints import Endpoint, Reach
+from mdproxy.fleet import Connector, Extent, Fleet
 from mdproxy.http.client import (
     NovaConnection,
     Patience,
@@ -43,38 +41,15 @@ __all__ = ["SAFE", "Connector", "Endpoint", "Extent", "Upstream"]
 _READY: Final = 2
 
 
-@frozen
-class Extent:
-    """
-    How large the pool may grow.
-
-    @ivar connections: At most so many connections, over all endpoints.
-    @ivar queue: At most so many requests wait for one.
-    @ivar age: After about so many seconds a connection is closed, so that the pool
-        follows name servers and load balancers.
-    """
-
-    connections: int = 64
-    queue: int = 1024
-    age: float = 300.0
-
-
-#: Opens a connection: endpoint, factory, seconds.  The Deferred matters only when it
-#: fails, for a connection reports itself.
-Connector = Callable[[Endpoint, "Factory[NovaConnection]", float], "Deferred[Any]"]
-
-
 @implementer(IUpstream)
-@define(eq=False)
+@define(eq=False, init=False)
 class Upstream:
     """
     The pool.
 
-    @ivar _first: The endpoints at first, in order of preference.
-    @ivar _connector: How connections are opened.
     @ivar _clock: What time it is.
     @ivar _sweep: Where deadlines are kept; the pool looks around at each of its ticks.
-    @ivar _random: Makes rests and ages uneven.
+    @ivar _fleet: All connections.
     @ivar _reaches: The endpoints, and what is known of them.
     @ivar _order: The endpoints that are asked, in order: not those that are slow, as
         long as there is a sound one that is not.
@@ -84,50 +59,73 @@ class Upstream:
     @ivar _flights: By exchange, the connection that it is in flight on.
     @ivar _judge: Finds endpoints good or bad.
     @ivar _races: Asks twice where an endpoint is silent.
-    @ivar _where: By connection, the endpoint that it leads to.
-    @ivar _expiry: By connection that is ready, when it is too old.
-    @ivar _leaving: Connections in use that are closed as soon as they are free.
+    @ivar _where: By connection, the endpoint that it leads to; the fleet's own.
+    @ivar _leaving: Connections that are closed as soon as they are free; the fleet's.
     @ivar _ready: How many free connections are kept.
     @ivar _sent_before: How many requests had been sent at the tick before.
     """
 
-    _first: Sequence[Endpoint]
-    _connector: Connector
+    deadline: float
     _clock: IReactorTime
     _sweep: Sweep
-    _random: Random
-    _patience: Patience
-    _extent: Extent
-    deadline: float = field(default=0.0, init=False)
-    _reaches: list[Reach] = field(init=False)
-    _order: list[Reach] = field(factory=list, init=False)
-    _easy: Reach | None = field(default=None, init=False)
-    _turns: Turns = field(factory=Turns, init=False)
-    _flights: dict[IExchange, NovaConnection] = field(factory=dict, init=False)
-    _judge: Judge = field(init=False)
-    _races: Races = field(init=False)
-    _where: dict[NovaConnection, Reach] = field(factory=dict, init=False)
-    _expiry: dict[NovaConnection, float] = field(factory=dict, init=False)
-    _leaving: set[NovaConnection] = field(factory=set, init=False)
-    _ready: int = field(default=0, init=False)
-    _deciding: bool = field(default=False, init=False)
-    _again: bool = field(default=False, init=False)
-    _sent: int = field(default=0, init=False)
-    _sent_before: int = field(default=0, init=False)
-    _opened: int = field(default=0, init=False)
+    _fleet: Fleet
+    _judge: Judge
+    _races: Races
+    _reaches: list[Reach]
+    _order: list[Reach]
+    _easy: Reach | None
+    _turns: Turns
+    _flights: dict[IExchange, NovaConnection]
+    _where: dict[NovaConnection, Reach]
+    _leaving: set[NovaConnection]
+    _ready: int
+    _deciding: bool
+    _again: bool
+    _sent: int
+    _sent_before: int
 
-    def __attrs_post_init__(self) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        connector: Connector,
+        clock: IReactorTime,
+        sweep: Sweep,
+        random: Random,
+        patience: Patience,
+        extent: Extent,
+    ) -> None:
         """
         Know the endpoints.
+
+        @param endpoints: In order of preference.
+        @param connector: How connections are opened.
+        @param clock: What time it is.
+        @param sweep: Where deadlines are kept.
+        @param random: Makes rests and ages uneven.
+        @param patience: How long Nova may take.
+        @param extent: How large the pool may grow.
         """
-        self._reaches = [Reach(endpoint) for endpoint in self._first]
-        self._judge = Judge(
-            self._reaches, self._extent.connections, self._clock, self._random
+        self.deadline = 0.0
+        self._clock, self._sweep = clock, sweep
+        self._reaches = [Reach(endpoint) for endpoint in endpoints]
+        self._order, self._easy = self._reaches, None
+        self._turns, self._flights = Turns(), {}
+        self._fleet = Fleet(
+            self, self._reaches, connector, clock, sweep, random, patience, extent
         )
+        self._where, self._leaving = self._fleet.where, self._fleet.leaving
+        self._judge = Judge(self._reaches, extent.connections, clock, random)
         self._races = Races(
-            self._reaches, self._flights, self._where, self._turns, self._judge, self
+            self._reaches,
+            self._flights,
+            self._turns,
+            self._judge,
+            self._fleet,
+            self.cancel,
         )
-        self._sweep.add(self)
+        self._ready = self._sent = self._sent_before = 0
+        self._deciding = self._again = False
+        sweep.add(self)
         self._assign()
 
     def observe_recovery(self, observer: Callable[[], None]) -> None:
@@ -155,11 +153,11 @@ class Upstream:
             and exchange.request.method in SAFE
         ):
             self._begin(exchange, reach, reach.idle.pop())
-        elif self._turns.count >= self._extent.queue:
+        elif self._turns.count >= self._fleet.extent.queue:
             exchange.failed(UpstreamUnavailable("too many requests wait"), False)
         else:
             self._turns.add(exchange, self._clock.seconds())
-            if len(self._flights) < self._extent.connections:
+            if len(self._flights) < self._fleet.extent.connections:
                 self._assign()
 
     def cancel(self, exchange: IExchange) -> None:
@@ -216,7 +214,7 @@ class Upstream:
         @param patience: For connections that are opened from now on.
         @param extent: How large the pool may be from now on.
         """
-        self._patience, self._extent = patience, extent
+        self._fleet.patience, self._fleet.extent = patience, extent
         former = {reach.endpoint: reach for reach in self._reaches}
         self._reaches[:] = [
             former.pop(e) if e in former else Reach(e) for e in endpoints
@@ -224,12 +222,8 @@ class Upstream:
         self._judge.most = extent.connections
         for reach in former.values():
             reach.retired = True
-            for connection in [*reach.idle, *reach.connecting]:
-                self.drop(connection)
-        for connection in list(self._where):
-            if len(self._where) - len(self._leaving) <= extent.connections:
-                break
-            self._send_off(connection)
+            self._fleet.drop_all([*reach.idle, *reach.connecting])
+        self._fleet.shrink()
         self._assign()
 
     def close(self) -> None:
@@ -238,8 +232,7 @@ class Upstream:
         """
         self._flights.clear()
         self._races.clear()
-        for connection in list(self._where):
-            self.drop(connection)
+        self._fleet.drop_all(list(self._where))
         self._sweep.discard(self)
 
     def describe(self) -> Mapping[str, Any]:
@@ -263,22 +256,14 @@ class Upstream:
             ],
             "waiting": self._turns.count,
             "requests": self._sent,
-            "connections": self._opened,
+            "connections": self._fleet.opened,
         }
 
     def ready(self, connection: NovaConnection) -> None:
         """
         Provide C{Owner.ready}.
         """
-        now = self._clock.seconds()
-        reach = self._where[connection]
-        del reach.connecting[connection]
-        reach.idle.append(connection)
-        reach.tardy = False
-        reach.begin_trial(now)
-        self._expiry[connection] = now + self._extent.age * self._random.uniform(
-            0.8, 1.2
-        )
+        self._fleet.note_ready(connection)
         self._assign()
 
     def released(self, connection: NovaConnection, exchange: IExchange) -> None:
@@ -303,7 +288,7 @@ class Upstream:
                 return
         reach.idle.append(connection)
         if reach.retired or connection in self._leaving:
-            self.drop(connection)
+            self._fleet.drop(connection)
         self._judge.answered(reach, exchange, connection.status)
         self._assign()
 
@@ -322,7 +307,7 @@ class Upstream:
             return
         begun = reach.connecting.get(connection)
         was_idle = connection in reach.idle
-        self._forget(connection)
+        self._fleet.forget(connection)
         if begun is not None:
             self._judge.refused(reach, begun, error)
         elif was_idle:
@@ -340,12 +325,12 @@ class Upstream:
         now = self._clock.seconds()
         self.deadline = now
         self._expire(now)
-        self._retire_old(now)
+        self._fleet.retire_old(now)
         for reach in self._reaches:
             reach.tardy = any(
                 now - since >= PERIOD for since in reach.connecting.values()
             )
-            reach.widen(now, self._extent.connections)
+            reach.widen(now, self._fleet.extent.connections)
             if reach.is_meant(now):
                 self._judge.praise(reach)
         self._races.look_around(now)
@@ -361,7 +346,9 @@ class Upstream:
             exchange
             for exchange, since in self._turns.waiting()
             if now >= exchange.until
-            and (exchange.until > since or now >= since + self._patience.first_byte)
+            and (
+                exchange.until > since or now >= since + self._fleet.patience.first_byte
+            )
         ]
         self._give_up(late)
 
@@ -381,14 +368,6 @@ class Upstream:
             if self._turns.discard(exchange):
                 exchange.failed(error, False)
 
-    def _retire_old(self, now: float) -> None:
-        """
-        Close connections that are too old, now or when they are free.
-        """
-        for connection, expiry in list(self._expiry.items()):
-            if expiry <= now:
-                self._send_off(connection)
-
     def _prepare(self, now: float) -> None:
         """
         Ask who has rested for a connection, and open some for later.
@@ -396,14 +375,14 @@ class Upstream:
         if not self._ready:
             return
         for reach in self._reaches:
-            if not reach.up and reach.may_connect(now) and self._make_place():
-                self._open(reach, now)
+            if not reach.up and reach.may_connect(now) and self._fleet.make_place():
+                self._fleet.open(reach, now)
         first = next((reach for reach in self._order if reach.sound), None)
         if first is not None and (first.cold or self._sent > self._sent_before):
             first.cold = False
             for _ in range(first.lacks(self._ready, now)):
-                if first.may_connect(now) and self.has_place():
-                    self._open(first, now)
+                if first.may_connect(now) and self._fleet.has_place():
+                    self._fleet.open(first, now)
 
     def _assign(self) -> None:
         """
@@ -467,8 +446,8 @@ class Upstream:
                 coming -= 1
                 continue
             way = next((r for r in choices if r.may_connect(now)), None)
-            if way is not None and self._make_place():
-                self._open(way, now)
+            if way is not None and self._fleet.make_place():
+                self._fleet.open(way, now)
                 return True
         return False
 
@@ -476,7 +455,7 @@ class Upstream:
         """
         Tell whether any request could be sent, or any connection be opened.
         """
-        place = self.has_place()
+        place = self._fleet.has_place()
         return any(
             (reach.idle and (reach.has_room() or not place))
             or (place and reach.may_connect(now))
@@ -532,25 +511,6 @@ class Upstream:
         self._sent += 1
         connection.start(exchange)
 
-    def has_place(self) -> bool:
-        """
-        Tell whether there may be one more connection.
-        """
-        return len(self._where) < self._extent.connections
-
-    def _make_place(self) -> bool:
-        """
-        See that one more connection may be opened, for a used one that waits in vain.
-        """
-        if self.has_place():
-            return True
-        for reach in self._reaches:
-            for connection in reach.idle:
-                if connection.served:
-                    self.drop(connection)
-                    return self.has_place()
-        return False
-
     def _surrender(self, now: float) -> None:
         """
         Give up what would not wait for endpoints that all rest.
@@ -560,60 +520,3 @@ class Upstream:
         ):
             return
         self._give_up([e for e, since in self._turns.waiting() if e.until <= since])
-
-    def _open(self, reach: Reach, now: float) -> None:
-        """
-        Open a connection.
-        """
-        endpoint = reach.endpoint
-        connection = NovaConnection(
-            self, self._clock, self._patience, endpoint.host_field, endpoint.tls
-        )
-        self._opened += 1
-        self._where[connection] = reach
-        reach.connecting[connection] = now
-        self._sweep.add(connection)
-        factory: Factory[NovaConnection] = Factory.forProtocol(lambda: connection)
-        factory.noisy = False
-        opening = self._connector(endpoint, factory, self._patience.connect)
-        opening.addErrback(self._refused, connection)
-
-    def _refused(self, failure: Failure, connection: NovaConnection) -> None:
-        """
-        A connection could not be opened.
-        """
-        if connection in self._where:
-            problem = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
-            self.lost(connection, None, UpstreamUnavailable(problem))
-
-    def _forget(self, connection: NovaConnection) -> None:
-        """
-        Know a connection no more.
-        """
-        reach = self._where.pop(connection)
-        self._sweep.discard(connection)
-        self._leaving.discard(connection)
-        self._expiry.pop(connection, None)
-        if connection in reach.connecting:
-            del reach.connecting[connection]
-        elif connection in reach.idle:
-            reach.idle.remove(connection)
-        else:
-            reach.busy -= 1
-
-    def drop(self, connection: NovaConnection) -> None:
-        """
-        Close a connection that nobody needs, which says nothing of its endpoint.
-        """
-        self._forget(connection)
-        connection.drop()
-
-    def _send_off(self, connection: NovaConnection) -> None:
-        """
-        Close a connection as soon as it is free.
-        """
-        if connection in self._where[connection].idle:
-            self.drop(connection)
-        else:
-            self._expiry.pop(connection, None)
-            self._leaving.add(connection)

@@ -419,7 +419,9 @@ class MakeServiceTests(SecrecyTestCase):
         self.assertEqual(proxy.lookup._policy, Policy(False, True))
         self.assertEqual(proxy._hold, Hold(3, 4))
         self.assertEqual((front.bounds.head, front.bounds.request.max_body), (5, 100))
-        self.assertEqual((upstream._patience.connect, upstream._extent.queue), (2, 9))
+        self.assertEqual(
+            (upstream._fleet.patience.connect, upstream._fleet.extent.queue), (2, 9)
+        )
         seat = ("loop", "mac")
         for shares, most in (
             (proxy.holds, 1),
