@@ -43,6 +43,15 @@ _INSISTENCE: Final = 1.0
 #: certificate only after the handshake.
 _MEANT: Final = 0.5
 
+#: Of requests that it is silent on no more than one in so many seconds is raced with
+#: another endpoint.
+_BETWEEN_RACES: Final = 3.0
+
+#: For so many seconds at first, and at most, there is no race after one that it won: it
+#: is slow, and being asked twice makes nobody faster.
+_FIRST_TRUCE: Final = 10.0
+_LONGEST_TRUCE: Final = 60.0
+
 #: One that was slow comes behind the others for so many seconds.
 _SLOW: Final = 30.0
 
@@ -107,6 +116,8 @@ class Reach:
     @ivar _unreachable: Whether it was found bad for want of a connection.
     @ivar _failed_at: When it was last found bad.
     @ivar _widened_at: When its window was last made wider.
+    @ivar _truce: How long there is no race after the next one that it wins.
+    @ivar _races_after: Until when there is none.
     @ivar _accuser: Whose request last met a fault of Nova.
     @ivar _pause: How long none is opened for later, when one was closed unused.
     @ivar _pauses_until: When that is over.
@@ -129,6 +140,8 @@ class Reach:
     _unreachable: bool = field(default=False, init=False)
     _failed_at: float = field(default=0.0, init=False)
     _widened_at: float = field(default=0.0, init=False)
+    _truce: float = field(default=_FIRST_TRUCE, init=False)
+    _races_after: float = field(default=0.0, init=False)
     _accuser: tuple[str, str] | None = field(default=None, init=False)
     _pause: float = field(default=_FIRST_PAUSE, init=False)
     _pauses_until: float = field(default=0.0, init=False)
@@ -156,6 +169,28 @@ class Reach:
         if self.window != _ANYTHING:
             return "tried"
         return "slow" if now < self.slow_until else "sound"
+
+    def may_race(self, now: float) -> bool:
+        """
+        Tell whether a request that it is silent on may be raced with another endpoint.
+
+        Where nothing speaks against it one race at a time shows whether that pays; if
+        it loses, the others follow.
+        """
+        return not self.sound or now >= self._races_after
+
+    def begin_race(self, now: float) -> None:
+        """
+        Note that one of its requests is raced.
+        """
+        self._races_after = now + _BETWEEN_RACES
+
+    def win_race(self, now: float) -> None:
+        """
+        Note that it was only slow.
+        """
+        self._races_after = now + self._truce
+        self._truce = min(self._truce * 2, _LONGEST_TRUCE)
 
     def be_slow(self, now: float) -> None:
         """
@@ -223,6 +258,7 @@ class Reach:
         self._unreachable, self._failed_at = unreachable, now
         self.rests_until = now + rest * random.uniform(0.8, 1)
         self.slow_until = now
+        self._truce = _FIRST_TRUCE
         return is_news
 
     def failed_since(self, begin: float) -> bool:

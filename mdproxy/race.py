@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mdproxy.endpoints import AWAY, Reach
@@ -48,6 +49,7 @@ class Races:
     @ivar _turns: Requests that wait for a connection.
     @ivar _judge: Finds endpoints good or bad.
     @ivar _fleet: All connections.
+    @ivar _clock: What time it is.
     @ivar _forget: Forgets a request.
     @ivar _silent: What is in flight and no head had come for at the tick before: on
         which connection, the how manieth request of that it is, and since when.
@@ -59,6 +61,7 @@ class Races:
     _turns: Turns
     _judge: Judge
     _fleet: Fleet
+    _clock: IReactorTime
     _forget: Callable[[IExchange], None]
     _silent: dict[IExchange, tuple[NovaConnection, int, float]] = field(
         factory=dict, init=False
@@ -125,11 +128,14 @@ class Races:
 
     def win(self, runner: Runner) -> None:
         """
-        Have those left alone that were silent on what another endpoint answers.
+        Have those left alone that were silent on what another endpoint answers; who
+        wins himself after all is only slow.
         """
         winner = self._fleet.where[self._flights[runner]]
         for reach in runner.race.suspects:
-            if reach is not winner and reach.up and not reach.retired:
+            if reach is winner:
+                reach.win_race(self._clock.seconds())
+            elif reach.up and not reach.retired:
                 self._judge.outrun(reach)
                 # They may lead nowhere just as well.
                 self._fleet.drop_all(list(reach.idle))
@@ -161,6 +167,9 @@ class Races:
             # Another is asked already, or there is none.
             return
         if exchange is not runner:
+            if not reach.may_race(now):
+                return
+            reach.begin_race(now)
             connection = self._flights.pop(exchange)
             self._flights[runner] = connection
             self._silent[runner] = self._silent.pop(exchange)
@@ -169,8 +178,9 @@ class Races:
         if reach not in race.suspects:
             race.suspects.append(reach)
         self._turns.add(race.enter(), now, first=True)
-        if not others[0].idle and not self._fleet.has_place():
-            # All places are taken by what waits in vain, perhaps.
+        if not reach.up or not (others[0].idle or self._fleet.has_place()):
+            # It waits in vain, as others have; or perhaps all places are taken by what
+            # does.
             race.runners.remove(runner)
             self.withdraw(runner)
 

@@ -121,6 +121,7 @@ class Upstream:
             self._turns,
             self._judge,
             self._fleet,
+            clock,
             self.cancel,
         )
         self._ready = self._sent = self._sent_before = 0

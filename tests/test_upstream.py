@@ -1518,6 +1518,36 @@ class RaceTests(SynchronousTestCase):
         self.nova.wait(60)
         self.assertEqual(exchange.summary, [200])
 
+    def test_all_follow(self) -> None:
+        """
+        Of what an endpoint is silent on one request is raced first; when that pays the
+        others follow at once.
+        """
+        for _ in range(6):
+            self.ask()
+        self.nova.wait(3.5)
+        self.assertEqual(self.arrived(), (6, 1))
+        self.say("b")
+        self.nova.wait(0.5)
+        self.assertEqual(self.arrived(), (6, 6))
+
+    def test_only_slow(self) -> None:
+        """
+        Where both endpoints take long, hardly anything is asked twice.
+        """
+        for number in range(8):
+            exchange = self.ask()
+            exchange.holder = ("red", f"{number}")
+            begin = self.nova.clock.seconds()
+            while self.nova.clock.seconds() < begin + 3.5:
+                self.nova.wait(0.25)
+            self.nova.attempts[0].say(_OK)
+            for attempt in self.nova.attempts:
+                if attempt.is_busy:
+                    attempt.say(_OK)
+            self.assertEqual(exchange.summary, [200, b"ok", "done"])
+        self.assertLessEqual(sum(self.arrived()), 10)
+
     def test_no_place(self) -> None:
         """
         Where all connections wait in vain, one gives its place to the second.
@@ -1527,6 +1557,7 @@ class RaceTests(SynchronousTestCase):
         self.nova.wait(3.5)
         for _ in range(4):
             self.say("b")
+            self.nova.wait(0.5)
         self.assertEqual([e.summary[-1] for e in exchanges], ["done"] * 4)
 
     def test_third(self) -> None:
