@@ -104,6 +104,7 @@ _GOOD: list[tuple[str, bytes, dict[str, object]]] = [
         _get(b"Connection: x-tenant-id, Close"),
         {"keep_alive": False},
     ),
+    ("close and a tab", _get(b"Connection: a, close\t"), {"keep_alive": False}),
     (
         "close wins",
         _get(b"Connection: close", b"Connection: keep-alive"),
@@ -311,6 +312,7 @@ _BAD: list[tuple[str, int, bytes]] = [
             (b"identity", 501),
             (b"xchunked", 501),
             (b"chunked;q=1", 501),
+            (b"chunked\t", 501),
             (b",chunked", 501),
             (b'"chunked"', 501),
             (b"", 400),
@@ -731,6 +733,14 @@ _RELAYED: list[tuple[str, bytes, bool, bool, bytes, bool]] = [
     ("until close", _response(body=b"ok"), False, True, b"ok", False),
     ("until close, empty", _response(), False, True, b"", False),
     (
+        "close and a tab",
+        _response(_LENGTH_2, b"Connection: close\t", body=b"ok"),
+        False,
+        False,
+        b"ok",
+        False,
+    ),
+    (
         "close",
         _response(_LENGTH_2, b"Connection: close", body=b"ok"),
         False,
@@ -957,6 +967,14 @@ class ResponseReaderTests(SynchronousTestCase):
             for pieces in ([data], _bytewise(data)):
                 with self.assertRaises(BadResponse, msg=name):
                     _respond(pieces, closed=True)
+
+    def test_coding_that_is_not_seen(self) -> None:
+        """
+        Where the C parser sees no chunks, for a tab, their framing is not handed on.
+        """
+        for coding in (b"chunked\t", b"chunked \t"):
+            head = _response(b"Transfer-Encoding: " + coding)
+            self.assertRaises(BadResponse, ResponseReader().feed, head)
 
     def test_head(self) -> None:
         """

@@ -12,6 +12,7 @@ octets, Host, framing that two parsers could read in two ways (RFC 9112 section 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import httptools
@@ -324,8 +325,7 @@ class RequestReader:
         """
         A header field, or a trailer field (the parser calls this).
         """
-        # llhttp leaves the white space behind a value (RFC 9112 section 5.1).
-        value = value.rstrip(b" \t")
+        value = _trim(name, value)
         if _TOKEN.match(name) is None or _VALUE.match(value) is None:
             raise BadRequest(400, "bad octets in a header field")
         # Trailers are checked and dropped: RFC 9110 section 6.5.1 lets nobody merge
@@ -369,7 +369,7 @@ class RequestReader:
         """
         self._begun = self._headed = self._expecting = False
         self._raw, self._line = 0, b""
-        keep_alive = self._parser.should_keep_alive()
+        keep_alive = self._parser.should_keep_alive() and not _says_close(self._headers)
         self._over = not keep_alive
         self._done.append(
             Request(
@@ -446,6 +446,30 @@ def check_request(request: Request, bounds: RequestBounds) -> None:
     _check_line(request.method, request.target)
     if len(request.body or b"") > bounds.max_body:
         raise BadRequest(413, "body too large")
+
+
+def _trim(name: bytes, value: bytes) -> bytes:
+    """
+    Take off the white space that llhttp leaves behind a value (RFC 9112 section 5.1).
+
+    Behind a coding llhttp itself passes over spaces, but no tab: what it does not see
+    must not be seen here.
+    """
+    coding = name.lower() == b"transfer-encoding"
+    return value.rstrip(b" " if coding else b" \t")
+
+
+def _says_close(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    """
+    Tell whether fields say that the connection ends: llhttp 9.1 overlooks it where a
+    tab follows.
+    """
+    return any(
+        word.strip(b" \t").lower() == b"close"
+        for name, value in fields
+        if name.lower() == b"connection"
+        for word in value.split(b",")
+    )
 
 
 def _check_line(method: bytes, target: bytes) -> None:
@@ -629,7 +653,7 @@ class ResponseReader:
         """
         A header field, or a trailer field (the parser calls this).
         """
-        value = value.rstrip(b" \t")
+        value = _trim(name, value)
         if _TOKEN.match(name) is None or _VALUE.match(value) is None:
             raise BadResponse("bad octets in a header field")
         if not self._headed:
@@ -716,8 +740,8 @@ class ResponseReader:
         next, and what it says may be an instance's own choice.
         """
         self._ended = True
-        keeps = self._parser.should_keep_alive() and not self._bodiless
-        self._events.append(End(keeps))
+        keeps = self._parser.should_keep_alive() and not _says_close(self._headers)
+        self._events.append(End(keeps and not self._bodiless))
 
     def _cause(self, error: httptools.HttpParserError) -> BadResponse:
         """
