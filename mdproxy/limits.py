@@ -146,12 +146,13 @@ class Rates:
         """
         Set other bounds, from now on.
 
-        @param rate: How many tokens a bucket gains in a second.
+        @param rate: How many tokens a bucket gains in a second; 0: no bucket is ever
+            empty.
         @param burst: How many it holds.
         """
-        self._interval = 1.0 / rate
+        self._interval = 1.0 / rate if rate else 0.0
         # A thousandth of a token more than there are, for sums are not exact.
-        self._slack = (burst - 0.999) / rate
+        self._slack = (burst - 0.999) * self._interval
 
     def allows(self, seat: Seat, now: float) -> bool:
         """
@@ -161,6 +162,8 @@ class Rates:
 
         @return: Whether there was.
         """
+        if not self._interval:
+            return True
         full = self._young.get(seat)
         if full is None:
             full = self._recall(seat, now)

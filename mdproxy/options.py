@@ -225,9 +225,11 @@ _LIMITS = (
     ),
     _count(
         "max_request_rate",
-        50,
+        0,
         "The most requests of one instance in a second, on average; beyond it they are "
-        "answered with 429 and Retry-After. An instance is counted as above.",
+        "answered with 429 and Retry-After. An instance is counted as above. 0: no "
+        "limit, as Neutron's default is; 50 lets any boot pass.",
+        least=0,
     ),
     _count(
         "request_burst",

@@ -125,7 +125,7 @@ class ReverseProxyResource:
     holds: Shares
     _questions: Shares
     _hold: Hold
-    rates: Rates = field(factory=lambda: Rates(50, 300))
+    rates: Rates = field(factory=lambda: Rates(0, 1))
     _bounds: RequestBounds = field(factory=RequestBounds)
     _find_caller: Callable[[Any], Caller | None] = field(default=lambda _: None)
     counts: Counter[str] = field(factory=Counter, init=False)

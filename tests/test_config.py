@@ -58,7 +58,7 @@ PLAIN = Config(
     listeners=(ListenerConfig("br0", "device", "br0", None, 80, "br0", "mac"),),
     introspection="tcp:8085:interface=127.0.0.1",
     drain_timeout=30.0,
-    bounds=Bounds(10.0, 10.0, 75.0, 30.0, 16384, 65536, 4096, 64, 8, 50, 300, 8),
+    bounds=Bounds(10.0, 10.0, 75.0, 30.0, 16384, 65536, 4096, 64, 8, 0, 300, 8),
     hold=HoldConfig(8.0, 4.0, 4, 64),
     notes=(),
 )

@@ -128,6 +128,16 @@ class RatesTests(SynchronousTestCase):
             [True, True, True, False, False],
         )
 
+    def test_no_limit(self) -> None:
+        """
+        Without a rate there is no limit, and nobody is remembered; one may come later.
+        """
+        rates = Rates(0, 1)
+        self.assertTrue(all(rates.allows(_A, 100.0) for _ in range(1000)))
+        self.assertEqual(rates.kept, 0)
+        rates.resize(1, 1)
+        self.assertEqual([rates.allows(_A, 100.0) for _ in range(2)], [True, False])
+
     def test_refill(self) -> None:
         """
         A bucket gains a token in each interval, whatever was refused, up to its size.
