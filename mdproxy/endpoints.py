@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_upstream -*-
+# -*- test-case-name: tests.test_judge -*-
 """
 What is known of each endpoint of Nova, and how far it is trusted.
 

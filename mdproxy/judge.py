@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_upstream -*-
+# -*- test-case-name: tests.test_judge -*-
 """
 What happens on connections, and what that says of their endpoint.
 

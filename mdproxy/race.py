@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_upstream -*-
+# -*- test-case-name: tests.test_race -*-
 """
 One request that is asked twice, of two endpoints: the first answer counts.
 

@@ -7,39 +7,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
-    ConnectionRefusedError,
     DNSLookupError,
 )
 from twisted.internet.interfaces import IProtocol
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mdproxy.http.client import (
-    NovaConnection,
     Patience,
     UpstreamBroken,
     UpstreamTimedOut,
     UpstreamUnavailable,
 )
 from mdproxy.interfaces import IExchange, IUpstream
-from mdproxy.sweep import PERIOD, Sweep
 from mdproxy.testing import FakeUpstream
 from mdproxy.tls import client_tls
 from mdproxy.upstream import Endpoint, Extent, Upstream
-from tests.playbook import Ask, Wire, ask
+from tests.playbook import Ask, ask
+from tests.pooling import OK, Attempt, Nova, asked_by
 
 if TYPE_CHECKING:
     _Case = SynchronousTestCase
@@ -47,177 +40,6 @@ else:
     _Case = object
 
 _Thing = TypeVar("_Thing")
-
-_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-@define(eq=False)
-class _Attempt:
-    """
-    A connection that the pool wants opened.
-
-    @ivar endpoint: Where to.
-    @ivar factory: What makes our side.
-    @ivar seconds: How long it may take.
-    @ivar at: When it was wanted.
-    @ivar opening: What the pool waits for.
-    @ivar wire: The connection, once it is there.
-    """
-
-    endpoint: Endpoint
-    factory: Factory[NovaConnection]
-    seconds: float
-    at: float
-    opening: Deferred[Any] = field(factory=Deferred)
-    wire: Wire = field(factory=lambda: Wire(Protocol()))
-
-    def accept(self) -> None:
-        """
-        Take the connection.
-        """
-        protocol = self.factory.buildProtocol(None)
-        assert isinstance(protocol, NovaConnection)
-        self.wire = Wire(protocol)
-        protocol.makeConnection(self.wire)
-        self.wire.settle()
-        self.opening.callback(protocol)
-
-    def refuse(self, error: Exception | None = None) -> None:
-        """
-        Don't.
-        """
-        self.opening.errback(error or ConnectionRefusedError())
-
-    def say(self, data: bytes) -> None:
-        """
-        Let Nova send bytes, after it has read what there is.
-        """
-        self.wire.settle()
-        self.wire.protocol.dataReceived(data)
-        self.wire.settle()
-
-    def lose(self, error: Exception) -> None:
-        """
-        Let the connection break.
-        """
-        self.wire.lose(error)
-        self.wire.settle()
-
-    @property
-    def is_open(self) -> bool:
-        """
-        Tell whether it is there.
-        """
-        return isinstance(self.wire.protocol, NovaConnection) and not self.wire.closed
-
-    @property
-    def is_busy(self) -> bool:
-        """
-        Tell whether a request is in flight on it.
-        """
-        protocol = self.wire.protocol
-        return (
-            isinstance(protocol, NovaConnection)
-            and self.is_open
-            and protocol.exchange is not None
-        )
-
-    @property
-    def arrived(self) -> int:
-        """
-        Count the requests that arrived.
-        """
-        self.wire.settle()
-        return self.wire.seen.count(b"Host: ")
-
-
-class _Nova:
-    """
-    Some endpoints, and what the pool opens to them.
-
-    @ivar attempts: All connections that were ever wanted, in order.
-    @ivar refusing: The hosts that refuse at once.
-    @ivar accepting: Whether all others accept at once.
-    """
-
-    def __init__(
-        self, hosts: Sequence[str] = ("a",), connections: int = 8, queue: int = 100
-    ) -> None:
-        """
-        Make the pool.
-        """
-        self.clock = Clock()
-        self.sweep = Sweep(self.clock)
-        self.attempts: list[_Attempt] = []
-        self.refusing: set[str] = set()
-        self.accepting = True
-        self.pool = Upstream(
-            [Endpoint(host, 8775) for host in hosts],
-            self.connect,
-            self.clock,
-            self.sweep,
-            Random(1),
-            Patience(connect=3, first_byte=30, idle=40),
-            Extent(connections, queue),
-        )
-
-    def connect(
-        self, endpoint: Endpoint, factory: Factory[NovaConnection], seconds: float
-    ) -> Deferred[Any]:
-        """
-        Provide C{Connector}.
-        """
-        attempt = _Attempt(endpoint, factory, seconds, self.clock.seconds())
-        self.attempts.append(attempt)
-        if endpoint.host in self.refusing:
-            return fail(ConnectionRefusedError())
-        if self.accepting:
-            attempt.accept()
-        return attempt.opening
-
-    def send(self, exchange: Ask | None = None) -> Ask:
-        """
-        Send a request.
-        """
-        exchange = exchange or ask()
-        self.pool.send(exchange)
-        return exchange
-
-    def wait(self, seconds: float) -> None:
-        """
-        Let time go by, with the sweep looking at the deadlines as it does.
-        """
-        end = self.clock.seconds() + seconds
-        while self.clock.seconds() < end:
-            self.clock.advance(min(PERIOD, end - self.clock.seconds()))
-            self.sweep.tick()
-
-    def arrived(self, host: str) -> int:
-        """
-        Count the requests that arrived at an endpoint.
-        """
-        return sum(a.arrived for a in self.attempts if a.endpoint.host == host)
-
-    def answer(self, status: int = 200) -> int:
-        """
-        Answer everything that is in flight at this moment.
-
-        @return: How many requests that were.
-        """
-        answer = b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok" % status
-        busy = [attempt for attempt in self.attempts if attempt.is_busy]
-        for attempt in busy:
-            attempt.say(answer)
-        return len(busy)
-
-    def states(self) -> list[tuple[bool, int, int, int]]:
-        """
-        Tell of each endpoint whether it is up, and its idle, busy and new connections.
-        """
-        return [
-            (each["up"], each["idle"], each["busy"], each["connecting"])
-            for each in self.pool.describe()["endpoints"]
-        ]
 
 
 class KeptConnectionTests(SynchronousTestCase):
@@ -229,9 +51,9 @@ class KeptConnectionTests(SynchronousTestCase):
         """
         Make a pool on a Nova that accepts.
         """
-        self.nova = _Nova()
+        self.nova = Nova()
 
-    def answered(self, method: bytes = b"GET") -> _Attempt:
+    def answered(self, method: bytes = b"GET") -> Attempt:
         """
         Send a request and have it answered.
 
@@ -246,7 +68,7 @@ class KeptConnectionTests(SynchronousTestCase):
             for attempt, old, new in zip(self.nova.attempts, before, after, strict=True)
             if new > old
         ]
-        used.say(_OK[:-2] if method == b"HEAD" else _OK)
+        used.say(OK[:-2] if method == b"HEAD" else OK)
         body = [] if method == b"HEAD" else [b"ok"]
         self.assertEqual(exchange.summary, [200, *body, "done"])
         return used
@@ -266,7 +88,7 @@ class KeptConnectionTests(SynchronousTestCase):
         for _ in range(3):
             self.nova.send()
         for attempt in (self.nova.attempts[i] for i in (2, 0, 1)):
-            attempt.say(_OK)
+            attempt.say(OK)
         self.assertIs(self.answered(), self.nova.attempts[1])
         self.assertIs(self.answered(), self.nova.attempts[1])
 
@@ -326,7 +148,7 @@ class KeptConnectionTests(SynchronousTestCase):
         own answer.
         """
         used = self.answered()
-        used.say(_OK.replace(b"ok", b"no"))
+        used.say(OK.replace(b"ok", b"no"))
         self.assertEqual(used.wire.closed, "ConnectionAborted")
         self.assertIsNot(self.answered(), used)
 
@@ -335,7 +157,7 @@ class KeptConnectionTests(SynchronousTestCase):
         One that says more than its answer is not used again.
         """
         exchange = self.nova.send()
-        self.nova.attempts[0].say(_OK + b"EXTRA")
+        self.nova.attempts[0].say(OK + b"EXTRA")
         self.assertEqual(exchange.summary, [200, b"ok", "done"])
         self.assertIsNot(self.answered(), self.nova.attempts[0])
 
@@ -381,7 +203,7 @@ class KeptConnectionTests(SynchronousTestCase):
         attempt = self.nova.attempts[0]
         attempt.wire.settle()
         self.assertEqual(attempt.wire.closed, "ConnectionAborted")
-        attempt.wire.protocol.dataReceived(_OK)
+        attempt.wire.protocol.dataReceived(OK)
         self.nova.wait(100)
         self.assertEqual(exchange.told, [])
         self.assertEqual(self.nova.states(), [(True, 0, 0, 0)])
@@ -398,7 +220,7 @@ class KeptConnectionTests(SynchronousTestCase):
             attempt.accept()
         self.assertEqual([a.arrived for a in self.nova.attempts], [1, 1, 0])
         for attempt in self.nova.attempts[:2]:
-            attempt.say(_OK)
+            attempt.say(OK)
         self.assertEqual([bool(exchange.told) for exchange in exchanges], [1, 0, 1])
 
     def test_pause(self) -> None:
@@ -408,14 +230,14 @@ class KeptConnectionTests(SynchronousTestCase):
         """
         slow, other = self.nova.send(), self.nova.send()
         first, second = self.nova.attempts
-        first.say(_OK[:-1])
+        first.say(OK[:-1])
         self.nova.pool.pause(slow)
         self.assertEqual((first.wire.reading, second.wire.reading), (False, True))
-        second.say(_OK)
+        second.say(OK)
         self.nova.wait(100)
         self.nova.pool.resume(slow)
         self.assertTrue(first.wire.reading)
-        first.say(_OK[-1:])
+        first.say(OK[-1:])
         self.assertEqual(slow.summary, [200, b"o", b"k", "done"])
         self.nova.pool.pause(slow)
         self.nova.pool.resume(other)
@@ -431,16 +253,16 @@ class ExtentTests(SynchronousTestCase):
         """
         There are no more connections than allowed; what waits is sent in order.
         """
-        nova = _Nova(connections=2)
+        nova = Nova(connections=2)
         exchanges = [nova.send() for _ in range(5)]
         first, second = nova.attempts
         self.assertEqual(nova.pool.describe()["waiting"], 3)
-        second.say(_OK)
+        second.say(OK)
         self.assertEqual(nova.pool.describe()["waiting"], 2)
-        second.say(_OK)
-        second.say(_OK)
-        first.say(_OK)
-        second.say(_OK)
+        second.say(OK)
+        second.say(OK)
+        first.say(OK)
+        second.say(OK)
         self.assertEqual([exchange.summary[-1] for exchange in exchanges], ["done"] * 5)
         self.assertEqual(len(nova.attempts), 2)
 
@@ -448,9 +270,9 @@ class ExtentTests(SynchronousTestCase):
         """
         They are counted over all endpoints.
         """
-        nova = _Nova(["a", "b"], connections=2)
+        nova = Nova(["a", "b"], connections=2)
         nova.send()
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         nova.send(ask(b"POST"))
         nova.refusing = {"a"}
         for _ in range(3):
@@ -462,7 +284,7 @@ class ExtentTests(SynchronousTestCase):
         """
         What finds too many waiting fails at once, unsent.
         """
-        nova = _Nova(connections=1, queue=2)
+        nova = Nova(connections=1, queue=2)
         exchanges = [nova.send() for _ in range(4)]
         self.assertEqual([e.summary for e in exchanges[:3]], [[], [], []])
         self.assertEqual(exchanges[3].summary, [UpstreamUnavailable])
@@ -472,9 +294,9 @@ class ExtentTests(SynchronousTestCase):
         """
         What waits for as long as an answer may take fails, unsent.
         """
-        nova = _Nova(connections=1)
+        nova = Nova(connections=1)
         first = nova.send()
-        nova.attempts[0].say(_OK[:-1])
+        nova.attempts[0].say(OK[:-1])
         nova.pool.pause(first)
         nova.wait(5)
         second = nova.send()
@@ -495,15 +317,15 @@ class ExtentTests(SynchronousTestCase):
         """
         Where a fresh connection is needed and there is no place, a free one goes.
         """
-        nova = _Nova(connections=2)
+        nova = Nova(connections=2)
         for _ in range(2):
             nova.send()
         for attempt in nova.attempts:
-            attempt.say(_OK)
+            attempt.say(OK)
         exchange = nova.send(ask(b"POST"))
         self.assertEqual(len(nova.attempts), 3)
         self.assertEqual(nova.attempts[2].arrived, 1)
-        nova.attempts[2].say(_OK)
+        nova.attempts[2].say(OK)
         self.assertEqual(exchange.summary, [200, b"ok", "done"])
         nova.attempts[0].wire.settle()
         self.assertEqual(nova.attempts[0].wire.closed, "ConnectionAborted")
@@ -513,17 +335,17 @@ class ExtentTests(SynchronousTestCase):
         However many that may use any connection wait behind it, a request that needs a
         fresh one gets the next place.
         """
-        nova = _Nova(connections=2)
+        nova = Nova(connections=2)
         for _ in range(2):
             nova.send()
         post = nova.send(ask(b"POST"))
         others = [nova.send() for _ in range(5)]
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         self.assertEqual(len(nova.attempts), 3)
-        nova.attempts[2].say(_OK)
+        nova.attempts[2].say(OK)
         self.assertEqual(post.summary, [200, b"ok", "done"])
         for _ in range(5):
-            nova.attempts[2].say(_OK)
+            nova.attempts[2].say(OK)
         self.assertEqual([other.summary[-1] for other in others], ["done"] * 5)
 
 
@@ -537,7 +359,7 @@ class TroubleTests(SynchronousTestCase):
         What waits for the only endpoint fails at once when it refuses, unsent, and
         says why; so does what comes right after, without asking again.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.accepting = False
         exchanges = [nova.send() for _ in range(3)]
         for attempt in list(nova.attempts):
@@ -554,7 +376,7 @@ class TroubleTests(SynchronousTestCase):
         """
         Also where the refusal comes before the connector returns.
         """
-        nova = _Nova(["a", "b"])
+        nova = Nova(["a", "b"])
         nova.refusing = {"a", "b"}
         exchange = nova.send()
         self.assertEqual(exchange.summary, [UpstreamUnavailable])
@@ -564,7 +386,7 @@ class TroubleTests(SynchronousTestCase):
         """
         A name that can't be resolved is such trouble, and named.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.accepting = False
         exchange = nova.send()
         nova.attempts[0].refuse(DNSLookupError("no such name"))
@@ -575,7 +397,7 @@ class TroubleTests(SynchronousTestCase):
         An endpoint that does not react is given up after a while; if it reacts later
         nothing happens.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.accepting = False
         exchange = nova.send()
         self.assertEqual(nova.attempts[0].seconds, 3)
@@ -593,7 +415,7 @@ class TroubleTests(SynchronousTestCase):
         Where it does not react, it is tried again each second, for TCP repeats its
         handshake ever more seldom; whichever connection comes first is taken.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.accepting = False
         exchange = nova.send(asked_by("a", until=8))
         nova.wait(2.9)
@@ -602,7 +424,7 @@ class TroubleTests(SynchronousTestCase):
         nova.answer()
         self.assertEqual(exchange.summary, [200, b"ok", "done"])
 
-    def rest(self, nova: _Nova) -> float:
+    def rest(self, nova: Nova) -> float:
         """
         Ask again and again until the endpoint is asked.
 
@@ -618,7 +440,7 @@ class TroubleTests(SynchronousTestCase):
         """
         An endpoint is left alone for a moment that doubles, up to a second, unevenly.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.refusing = {"a"}
         nova.send()
         rests = [self.rest(nova) for _ in range(8)]
@@ -631,7 +453,7 @@ class TroubleTests(SynchronousTestCase):
         """
         Connections that fail at the same time make no longer rest than one.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.accepting = False
         for _ in range(8):
             nova.send()
@@ -644,7 +466,7 @@ class TroubleTests(SynchronousTestCase):
         While an endpoint is in doubt one connection asks it, whoever waits; when it
         takes that, one request is sent, and with its answer more and more.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.refusing = {"a"}
         nova.send()
         nova.clock.advance(0.2)
@@ -654,19 +476,19 @@ class TroubleTests(SynchronousTestCase):
         nova.accepting = True
         nova.attempts[1].accept()
         self.assertEqual(nova.states(), [(False, 0, 1, 0)])
-        nova.attempts[1].say(_OK)
+        nova.attempts[1].say(OK)
         self.assertEqual(nova.states(), [(True, 0, 2, 0)])
-        nova.attempts[1].say(_OK)
+        nova.attempts[1].say(OK)
         self.assertEqual(nova.states(), [(True, 0, 3, 0)])
         for attempt in nova.attempts[1:]:
-            attempt.say(_OK)
+            attempt.say(OK)
         self.assertEqual([e.summary[-1] for e in exchanges], ["done"] * 5)
 
     def test_probe_fails(self) -> None:
         """
         When it does not, all fail together.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.refusing = {"a"}
         nova.send()
         nova.clock.advance(0.2)
@@ -679,12 +501,12 @@ class TroubleTests(SynchronousTestCase):
         """
         What the first endpoint refuses goes to the second, and nobody notices.
         """
-        nova = _Nova(["a", "b"])
+        nova = Nova(["a", "b"])
         nova.refusing = {"a"}
         exchanges = [nova.send() for _ in range(3)]
         for attempt in nova.attempts[1:]:
             self.assertEqual(attempt.endpoint.host, "b")
-            attempt.say(_OK)
+            attempt.say(OK)
         self.assertEqual([e.summary for e in exchanges], [[200, b"ok", "done"]] * 3)
         self.assertEqual(nova.states(), [(False, 0, 0, 0), (True, 3, 0, 0)])
 
@@ -692,20 +514,20 @@ class TroubleTests(SynchronousTestCase):
         """
         So does, after half a second, what the first does not react to.
         """
-        nova = _Nova(["a", "b"])
+        nova = Nova(["a", "b"])
         nova.accepting = False
         exchange = nova.send()
         nova.wait(0.5)
         self.assertEqual([a.endpoint.host for a in nova.attempts], ["a", "b"])
         nova.attempts[1].accept()
-        nova.attempts[1].say(_OK)
+        nova.attempts[1].say(OK)
         self.assertEqual(exchange.summary, [200, b"ok", "done"])
 
     def test_first_is_used_again(self) -> None:
         """
         The pool looks by itself whether the first is back, and then asks it again.
         """
-        nova = _Nova(["a", "b"])
+        nova = Nova(["a", "b"])
         nova.pool.keep_ready()
         nova.refusing = {"a"}
         nova.send()
@@ -719,11 +541,11 @@ class TroubleTests(SynchronousTestCase):
         A request that is asked again goes to the next endpoint that is not in doubt,
         though the former one has a free connection; where that is the only one, to it.
         """
-        nova = _Nova(["a", "b"])
+        nova = Nova(["a", "b"])
         again = nova.send()
         arrived = []
         for tries in (2, 3, 4):
-            nova.attempts[(tries - 2) % 2].say(_OK)
+            nova.attempts[(tries - 2) % 2].say(OK)
             again.tries = tries
             again.told.clear()
             nova.pool.send(again)
@@ -739,16 +561,16 @@ class TroubleTests(SynchronousTestCase):
         """
         Who waits for another endpoint holds nobody up who would take any.
         """
-        nova = _Nova(["a", "b"])
+        nova = Nova(["a", "b"])
         nova.send()
         nova.accepting = False
         again = ask()
         again.tries = 2
         nova.send(again)
         other = nova.send()
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         self.assertEqual(nova.attempts[0].arrived, 2)
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         self.assertEqual((other.summary[-1], again.told), ("done", []))
 
     def test_recovery(self) -> None:
@@ -756,7 +578,7 @@ class TroubleTests(SynchronousTestCase):
         Observers learn of an endpoint that was down and answers, and of no other
         answer.
         """
-        nova = _Nova()
+        nova = Nova()
         seen: list[int] = []
         for number in range(2):
 
@@ -773,17 +595,17 @@ class TroubleTests(SynchronousTestCase):
         nova.refusing = set()
         nova.send()
         self.assertEqual(seen, [])
-        nova.attempts[-1].say(_OK)
+        nova.attempts[-1].say(OK)
         self.assertEqual(seen, [0, 1])
         nova.send()
-        nova.attempts[-1].say(_OK)
+        nova.attempts[-1].say(OK)
         self.assertEqual(seen, [0, 1])
 
     def test_recovery_sends(self) -> None:
         """
         An observer may send at once.
         """
-        nova = _Nova()
+        nova = Nova()
         sent: list[Ask] = []
         nova.pool.observe_recovery(lambda: sent.append(nova.send()))
         nova.refusing = {"a"}
@@ -791,7 +613,7 @@ class TroubleTests(SynchronousTestCase):
         nova.clock.advance(0.2)
         nova.refusing = set()
         nova.send()
-        nova.attempts[1].say(_OK)
+        nova.attempts[1].say(OK)
         self.assertEqual([a.arrived for a in nova.attempts], [0, 2])
         self.assertEqual(len(sent), 1)
 
@@ -800,7 +622,7 @@ class TroubleTests(SynchronousTestCase):
         The log tells once that an endpoint is down, with the reason, and once that it
         is back.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.refusing = {"a"}
         with capturedLogs() as events:
             for _ in range(5):
@@ -809,7 +631,7 @@ class TroubleTests(SynchronousTestCase):
             nova.refusing = set()
             for _ in range(2):
                 nova.send()
-                nova.attempts[-1].say(_OK)
+                nova.attempts[-1].say(OK)
         self.assertEqual(
             [event["log_level"] for event in events], [LogLevel.error, LogLevel.info]
         )
@@ -820,9 +642,9 @@ class TroubleTests(SynchronousTestCase):
         """
         A pool that is closed leaves no connection, no deadline and no complaint.
         """
-        nova = _Nova()
+        nova = Nova()
         idle, busy, late = nova.send(), nova.send(), ask(b"POST")
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         nova.accepting = False
         nova.send(late)
         nova.pool.cancel(late)
@@ -842,16 +664,6 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual((idle.summary, busy.summary), ([200, b"ok", "done"], []))
 
 
-def asked_by(mac: str, until: float = 0.0) -> Ask:
-    """
-    Make a request of an instance.
-    """
-    exchange = ask()
-    exchange.holder = ("red", mac)
-    exchange.until = until
-    return exchange
-
-
 class WaitingTests(SynchronousTestCase):
     """
     Requests that wait for a connection, or for Nova.
@@ -861,7 +673,7 @@ class WaitingTests(SynchronousTestCase):
         """
         One instance's burst does not starve another, which is next but one.
         """
-        nova = _Nova(connections=1)
+        nova = Nova(connections=1)
         burst = [nova.send(asked_by("a")) for _ in range(50)]
         single = nova.send(asked_by("b"))
         for _ in range(3):
@@ -873,7 +685,7 @@ class WaitingTests(SynchronousTestCase):
         """
         A request with time left waits while Nova is away, and is sent once it is back.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.refusing = {"a"}
         exchange = nova.send(asked_by("a", until=8))
         nova.wait(6)
@@ -888,7 +700,7 @@ class WaitingTests(SynchronousTestCase):
         When its time is up it fails, unsent, with what is wrong; not before, and
         whatever is still under way.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.accepting = False
         exchange = nova.send(asked_by("a", until=4))
         nova.wait(3.75)
@@ -902,7 +714,7 @@ class WaitingTests(SynchronousTestCase):
         """
         So does one that finds no free connection in its time.
         """
-        nova = _Nova(connections=1)
+        nova = Nova(connections=1)
         nova.send()
         exchange = nova.send(asked_by("a", until=2))
         nova.wait(2.25)
@@ -913,7 +725,7 @@ class WaitingTests(SynchronousTestCase):
         """
         One that is told that its time is up may cancel others, which then hear nothing.
         """
-        nova = _Nova(connections=1)
+        nova = Nova(connections=1)
         nova.send()
         first, second = asked_by("a", until=2), asked_by("b", until=2)
         first.then = lambda _told: nova.pool.cancel(second)
@@ -928,7 +740,7 @@ class WaitingTests(SynchronousTestCase):
         When Nova comes back after 6 seconds, one of the requests that wait is sent
         first; the others follow, twice as many each time as were answered.
         """
-        nova = _Nova(connections=32)
+        nova = Nova(connections=32)
         nova.refusing = {"a"}
         exchanges = [nova.send(asked_by(f"{n % 24}", until=8)) for n in range(72)]
         nova.wait(6)
@@ -946,7 +758,7 @@ class WaitingTests(SynchronousTestCase):
         """
         Where the first answers take long, the others follow all the same.
         """
-        nova = _Nova(connections=32)
+        nova = Nova(connections=32)
         nova.refusing = {"a"}
         for number in range(24):
             nova.send(asked_by(f"{number}", until=12))
@@ -965,7 +777,7 @@ class ReadyTests(SynchronousTestCase):
         """
         Make a pool that opens them.
         """
-        self.nova = _Nova(["a", "b"])
+        self.nova = Nova(["a", "b"])
         self.nova.pool.keep_ready()
 
     def test_from_the_start(self) -> None:
@@ -1041,7 +853,7 @@ class ReadyTests(SynchronousTestCase):
         With TLS no more than four handshakes are under way at a time.
         """
         tls = client_tls("a", None, None, None, insecure=True)
-        nova = _Nova(connections=32)
+        nova = Nova(connections=32)
         nova.pool.renew([Endpoint("a", 8775, tls)], Patience(), Extent(32, 100))
         nova.accepting = False
         for _ in range(20):
@@ -1054,7 +866,7 @@ class AgeTests(SynchronousTestCase):
     Connections don't live for ever.
     """
 
-    def lifetime(self, nova: _Nova, attempt: _Attempt, ask_now: bool) -> float:
+    def lifetime(self, nova: Nova, attempt: Attempt, ask_now: bool) -> float:
         """
         Let time go by until a connection is closed.
 
@@ -1076,7 +888,7 @@ class AgeTests(SynchronousTestCase):
         A connection that is used all the time is closed after about five minutes, when
         its request is answered; the next one goes where the name points to now.
         """
-        nova = _Nova()
+        nova = Nova()
         last = nova.send()
         self.assertGreater(self.lifetime(nova, nova.attempts[0], True), 240)
         self.assertLess(nova.clock.seconds(), 361)
@@ -1087,7 +899,7 @@ class AgeTests(SynchronousTestCase):
         """
         Connections that were opened together are not closed together.
         """
-        nova = _Nova()
+        nova = Nova()
         for _ in range(5):
             nova.send()
         ages: list[int] = []
@@ -1101,509 +913,6 @@ class AgeTests(SynchronousTestCase):
         self.assertGreater(len(set(ages)), 3)
 
 
-class HealthTests(SynchronousTestCase):
-    """
-    Endpoints that answer badly.
-    """
-
-    def healths(self, nova: _Nova) -> list[str]:
-        """
-        Tell how far each endpoint is trusted.
-        """
-        return [each["health"] for each in nova.pool.describe()["endpoints"]]
-
-    def test_ejected(self) -> None:
-        """
-        An endpoint that answers 503 three times in a row is left alone, and requests
-        go to the sound one; two times, or with a good answer in between, do not count.
-        """
-        nova = _Nova(["a", "b"])
-        for status in (503, 502, 200, 504, 503):
-            nova.send()
-            nova.answer(status)
-        self.assertEqual(self.healths(nova), ["sound", "sound"])
-        nova.send()
-        nova.answer(503)
-        self.assertEqual(self.healths(nova), ["resting", "sound"])
-        nova.send()
-        self.assertEqual((nova.arrived("a"), nova.arrived("b")), (6, 1))
-        problem = nova.pool.describe()["endpoints"][0]["problem"]
-        self.assertEqual(problem, "it answers 503")
-
-    def test_ejected_for_resets(self) -> None:
-        """
-        So is one that breaks connections before it answers, or breaks the protocol.
-        """
-        for break_off in (
-            lambda attempt: attempt.lose(ConnectionLost()),
-            lambda attempt: attempt.say(b"garbage\r\n"),
-            lambda attempt: attempt.say(_OK[:-1]) or attempt.lose(ConnectionLost()),
-        ):
-            nova = _Nova(["a", "b"])
-            for _ in range(3):
-                nova.send()
-                break_off(nova.attempts[-1])
-            self.assertEqual(self.healths(nova), ["resting", "sound"])
-
-    def test_ejected_for_silence(self) -> None:
-        """
-        So is one that does not answer in time.
-        """
-        nova = _Nova()
-        for _ in range(3):
-            nova.send()
-        nova.wait(30.25)
-        self.assertEqual(self.healths(nova), ["resting"])
-
-    def test_kept_connections_close(self) -> None:
-        """
-        That Nova closes a kept connection at the wrong moment says nothing of it.
-        """
-        nova = _Nova()
-        for _ in range(5):
-            nova.send()
-            nova.answer()
-            nova.send()
-            nova.attempts[-1].lose(ConnectionDone())
-        self.assertEqual(self.healths(nova), ["sound"])
-
-    def test_closes_after_each_answer(self) -> None:
-        """
-        Nor that it keeps none.
-        """
-        nova = _Nova()
-        for _ in range(5):
-            exchange = nova.send()
-            nova.attempts[-1].say(
-                _OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-            )
-            self.assertEqual(exchange.summary[-1], "done")
-        self.assertEqual(self.healths(nova), ["sound"])
-
-    def test_cancelled(self) -> None:
-        """
-        Nor that instances do not wait for its answers.
-        """
-        nova = _Nova()
-        for _ in range(5):
-            nova.pool.cancel(nova.send())
-        self.assertEqual(self.healths(nova), ["sound"])
-
-    def test_one_instance_is_no_proof(self) -> None:
-        """
-        A fault that Nova has with one instance alone (500) does not take an endpoint
-        from the others; with several it does.
-        """
-        nova = _Nova()
-        for _ in range(10):
-            nova.send(asked_by("a"))
-            nova.answer(500)
-        self.assertEqual(self.healths(nova), ["sound"])
-        for mac in "bcd":
-            nova.send(asked_by(mac))
-            nova.answer(500)
-        self.assertEqual(self.healths(nova), ["resting"])
-
-    def test_missing_is_an_answer(self) -> None:
-        """
-        A 404 is a good answer: nothing is wrong with who gives it.
-        """
-        nova = _Nova()
-        for _ in range(10):
-            nova.send()
-            nova.answer(404)
-        self.assertEqual(self.healths(nova), ["sound"])
-
-    def test_breaker(self) -> None:
-        """
-        While the only endpoint answers 503, requests go to it one at a time, at most
-        one a second after a while, and the others wait; with the first good answer
-        they follow.
-        """
-        nova = _Nova()
-        for _ in range(3):
-            nova.send()
-        nova.answer(503)
-        exchanges = [nova.send(asked_by(f"{n}", until=20)) for n in range(20)]
-        for _ in range(40):
-            nova.wait(0.25)
-            self.assertLess(nova.answer(503), 2)
-        self.assertLess(nova.arrived("a"), 3 + 14)
-        self.assertGreater(nova.arrived("a"), 3 + 8)
-        asked = []
-        while nova.clock.seconds() < 14:
-            asked.append(nova.answer())
-            nova.wait(0.25)
-        self.assertEqual({e.summary[-1] for e in exchanges}, {"done"})
-        self.assertEqual([n for n in asked if n][:2], [1, 4])
-
-    def test_back_within_five_seconds(self) -> None:
-        """
-        Both endpoints are asked again within five seconds after they were bad for long
-        (B18), and by one request at first.
-        """
-        nova = _Nova(["a", "b"])
-        nova.pool.keep_ready()
-        nova.refusing = {"a", "b"}
-        nova.wait(60)
-        nova.refusing = set()
-        exchanges = [nova.send(asked_by(f"{n}", until=68)) for n in range(8)]
-        nova.wait(5)
-        while nova.answer():
-            pass
-        self.assertEqual({e.summary[-1] for e in exchanges}, {"done"})
-
-    def test_one_of_three(self) -> None:
-        """
-        With one of three endpoints down, nobody but who was there first notices; it is
-        looked after ever more seldom, up to every five seconds, and used again when it
-        is back (B17).
-        """
-        nova = _Nova(["a", "b", "c"])
-        nova.pool.keep_ready()
-        nova.refusing = {"a"}
-        for _ in range(120):
-            exchange = nova.send()
-            nova.answer()
-            self.assertEqual(exchange.summary, [200, b"ok", "done"])
-            nova.wait(0.5)
-        probes = [a for a in nova.attempts if a.endpoint.host == "a"]
-        self.assertLess(len(probes), 24)
-        self.assertGreater(len(probes), 12)
-        nova.refusing = set()
-        nova.wait(6)
-        nova.send()
-        self.assertEqual(nova.arrived("a"), 1)
-
-    def test_black_hole(self) -> None:
-        """
-        An endpoint that does not react is not waited for once that is known, though it
-        is looked after.
-        """
-        nova = _Nova(["a", "b"])
-        nova.pool.keep_ready()
-        nova.accepting = False
-        nova.send(asked_by("a", until=4))
-        nova.wait(0.5)
-        nova.attempts[-1].accept()
-        nova.wait(5)
-        nova.answer()
-        for _ in range(20):
-            exchange = nova.send(asked_by("a", until=nova.clock.seconds() + 4))
-            for attempt in nova.attempts:
-                if attempt.endpoint.host == "b" and not attempt.opening.called:
-                    attempt.accept()
-            nova.answer()
-            self.assertEqual(exchange.summary, [200, b"ok", "done"])
-            nova.wait(1)
-
-    def test_slow(self) -> None:
-        """
-        An endpoint that takes more than a second comes behind one that does not, for
-        half a minute; where all do, their order counts.
-        """
-        nova = _Nova(["a", "b"])
-        nova.send()
-        nova.wait(1.5)
-        nova.answer()
-        self.assertEqual(self.healths(nova), ["slow", "sound"])
-        for _ in range(2):
-            nova.send()
-            nova.answer()
-        self.assertEqual((nova.arrived("a"), nova.arrived("b")), (1, 2))
-        nova.send()
-        nova.wait(1.5)
-        nova.answer()
-        self.assertEqual(self.healths(nova), ["slow", "slow"])
-        nova.send()
-        nova.answer()
-        self.assertEqual((nova.arrived("a"), nova.arrived("b")), (2, 3))
-        nova.wait(32)
-        self.assertEqual(self.healths(nova), ["sound", "sound"])
-
-    def test_post_is_not_for_trying(self) -> None:
-        """
-        What can't be repeated is not sent to an endpoint that is only being tried.
-        """
-        nova = _Nova(["a", "b"])
-        for _ in range(3):
-            nova.send()
-        nova.answer(503)
-        nova.wait(0.5)
-        self.assertEqual(self.healths(nova), ["tried", "sound"])
-        nova.send(ask(b"POST"))
-        self.assertEqual(nova.arrived("b"), 1)
-        nova.send()
-        self.assertEqual(nova.arrived("a"), 4)
-
-    def test_trial_fails(self) -> None:
-        """
-        One bad answer ends a trial, and the next rest is longer.
-        """
-        nova = _Nova(["a", "b"])
-        for _ in range(3):
-            nova.send()
-        nova.answer(503)
-        rests = []
-        for _ in range(8):
-            begin = nova.clock.seconds()
-            while self.healths(nova)[0] == "resting":
-                nova.wait(0.25)
-            rests.append(nova.clock.seconds() - begin)
-            nova.send()
-            nova.answer(503)
-        self.assertEqual(sorted(rests), rests)
-        self.assertGreaterEqual(rests[-1], 4)
-        self.assertLessEqual(rests[-1], 5.25)
-
-
-class RaceTests(SynchronousTestCase):
-    """
-    An endpoint that is silent, and another that may answer.
-    """
-
-    def setUp(self) -> None:
-        """
-        Make a pool with two endpoints.
-        """
-        self.nova = _Nova(["a", "b"])
-
-    def ask(self, method: bytes = b"GET") -> Ask:
-        """
-        Send a request that has 8 seconds.
-        """
-        exchange = ask(method)
-        exchange.until = self.nova.clock.seconds() + 8
-        return self.nova.send(exchange)
-
-    def say(self, host: str, data: bytes = _OK) -> None:
-        """
-        Let an endpoint say something to all that is in flight there.
-        """
-        for attempt in self.nova.attempts:
-            if attempt.is_busy and attempt.endpoint.host == host:
-                attempt.say(data)
-
-    def arrived(self) -> tuple[int, int]:
-        """
-        Count the requests that arrived at each endpoint.
-        """
-        return self.nova.arrived("a"), self.nova.arrived("b")
-
-    def test_second(self) -> None:
-        """
-        What the first endpoint has said nothing to for 3 seconds is sent to another,
-        and its answer counts; the first is left alone then, with every connection.
-        """
-        self.ask()
-        self.nova.answer()
-        exchange = self.ask()
-        self.nova.wait(2.75)
-        self.assertEqual(self.arrived(), (2, 0))
-        self.nova.wait(0.75)
-        self.assertEqual(self.arrived(), (2, 1))
-        self.say("b")
-        self.assertEqual(exchange.summary, [200, b"ok", "done"])
-        self.assertEqual(self.nova.states(), [(False, 0, 0, 0), (True, 1, 0, 0)])
-        self.nova.attempts[0].wire.settle()
-        self.assertEqual(self.nova.attempts[0].wire.closed, "ConnectionAborted")
-        self.ask()
-        self.assertEqual(self.arrived(), (2, 2))
-
-    def test_first(self) -> None:
-        """
-        If the first answers after all, that counts, and the second is forgotten; no
-        endpoint is found bad for being slow.
-        """
-        exchange = self.ask()
-        self.nova.wait(3.5)
-        self.say("a", _OK[:-1])
-        self.assertEqual(exchange.summary, [200, b"o"])
-        self.nova.attempts[1].wire.settle()
-        self.assertEqual(self.nova.attempts[1].wire.closed, "ConnectionAborted")
-        self.nova.pool.pause(exchange)
-        self.assertFalse(self.nova.attempts[0].wire.reading)
-        self.nova.pool.resume(exchange)
-        self.assertTrue(self.nova.attempts[0].wire.reading)
-        self.say("a", _OK[-1:])
-        self.assertEqual(exchange.summary, [200, b"o", b"k", "done"])
-        self.assertEqual(self.nova.states(), [(True, 1, 0, 0), (True, 0, 0, 0)])
-
-    def test_begun(self) -> None:
-        """
-        An answer that has begun is never begun again, however long the rest takes.
-        """
-        exchange = self.ask()
-        self.say("a", _OK[:-1])
-        self.nova.wait(20)
-        self.assertEqual((exchange.summary, self.arrived()), ([200, b"o"], (1, 0)))
-
-    def test_post_never(self) -> None:
-        """
-        What can't be repeated is not.
-        """
-        self.ask(b"POST")
-        self.nova.wait(20)
-        self.assertEqual(self.arrived(), (1, 0))
-
-    def test_no_other(self) -> None:
-        """
-        Where no other endpoint is sound the wait goes on.
-        """
-        self.nova.refusing = {"b"}
-        exchange = self.ask()
-        self.nova.wait(7)
-        self.assertEqual(self.arrived(), (1, 0))
-        self.say("a")
-        self.assertEqual(exchange.summary, [200, b"ok", "done"])
-
-    def test_away_does_not_count(self) -> None:
-        """
-        A 503 of the other does not count as long as the first may answer; a 404 does.
-        """
-        exchange = self.ask()
-        self.nova.wait(3.5)
-        self.say("b", b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")
-        self.assertEqual(exchange.told, [])
-        self.nova.wait(0.5)
-        self.assertEqual(self.arrived(), (1, 2))
-        self.say("b", b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
-        self.assertEqual(exchange.summary, [404, "done"])
-
-    def test_one_breaks_off(self) -> None:
-        """
-        That one of the two breaks off is no failure; that both do is one.
-        """
-        for hosts in ("ab", "ba"):
-            nova = self.nova = _Nova(["a", "b"])
-            exchange = self.ask()
-            nova.wait(3.5)
-            for host in hosts:
-                self.assertEqual(exchange.told, [])
-                for attempt in nova.attempts:
-                    if attempt.endpoint.host == host and attempt.is_busy:
-                        attempt.lose(ConnectionLost())
-            self.assertEqual(exchange.summary, [UpstreamUnavailable])
-
-    def test_breaks_off_midway(self) -> None:
-        """
-        An answer of the second that breaks off is a failure, told once.
-        """
-        exchange = self.ask()
-        self.nova.wait(3.5)
-        self.say("b", _OK[:-1])
-        self.nova.attempts[1].lose(ConnectionLost())
-        self.nova.wait(60)
-        self.assertEqual(exchange.summary, [200, b"o", UpstreamBroken])
-
-    def test_cancelled(self) -> None:
-        """
-        When nobody wants the answer any more both are forgotten.
-        """
-        exchange = self.ask()
-        self.nova.wait(3.5)
-        self.nova.pool.cancel(exchange)
-        self.nova.wait(60)
-        self.assertEqual(exchange.told, [])
-        self.assertEqual(self.nova.states(), [(True, 0, 0, 0), (True, 0, 0, 0)])
-
-    def test_cancelled_by_the_head(self) -> None:
-        """
-        So they are where the head itself is the reason.
-        """
-        exchange = self.ask()
-        exchange.then = lambda _told: self.nova.pool.cancel(exchange)
-        self.nova.wait(3.5)
-        self.say("b")
-        self.nova.wait(60)
-        self.assertEqual(exchange.summary, [200])
-
-    def test_all_follow(self) -> None:
-        """
-        Of what an endpoint is silent on one request is raced first; when that pays the
-        others follow at once.
-        """
-        for _ in range(6):
-            self.ask()
-        self.nova.wait(3.5)
-        self.assertEqual(self.arrived(), (6, 1))
-        self.say("b")
-        self.nova.wait(0.5)
-        self.assertEqual(self.arrived(), (6, 6))
-
-    def test_only_slow(self) -> None:
-        """
-        Where both endpoints take long, hardly anything is asked twice.
-        """
-        for number in range(8):
-            exchange = self.ask()
-            exchange.holder = ("red", f"{number}")
-            begin = self.nova.clock.seconds()
-            while self.nova.clock.seconds() < begin + 3.5:
-                self.nova.wait(0.25)
-            self.nova.attempts[0].say(_OK)
-            for attempt in self.nova.attempts:
-                if attempt.is_busy:
-                    attempt.say(_OK)
-            self.assertEqual(exchange.summary, [200, b"ok", "done"])
-        self.assertLessEqual(sum(self.arrived()), 10)
-
-    def test_no_place(self) -> None:
-        """
-        Where all connections wait in vain, one gives its place to the second.
-        """
-        self.nova = _Nova(["a", "b"], connections=2)
-        exchanges = [self.ask() for _ in range(4)]
-        self.nova.wait(3.5)
-        for _ in range(4):
-            self.say("b")
-            self.nova.wait(0.5)
-        self.assertEqual([e.summary[-1] for e in exchanges], ["done"] * 4)
-
-    def test_third(self) -> None:
-        """
-        With three endpoints, of which two are silent, the third is asked in the end.
-        """
-        self.nova = _Nova(["a", "b", "c"])
-        exchange = self.ask()
-        self.nova.wait(7.25)
-        self.assertEqual((self.arrived(), self.nova.arrived("c")), ((1, 1), 1))
-        self.say("c")
-        self.assertEqual(exchange.summary, [200, b"ok", "done"])
-        self.assertEqual([state[0] for state in self.nova.states()], [0, 0, 1])
-
-    def test_while_tried(self) -> None:
-        """
-        One that was silent and is tried again holds a request up for half a second.
-        """
-        self.nova.pool.keep_ready()
-        self.ask()
-        self.nova.wait(3.5)
-        self.assertEqual(self.arrived(), (1, 1))
-        self.say("b")
-        self.nova.wait(1)
-        exchange = self.ask()
-        self.assertEqual(self.arrived(), (2, 1))
-        self.nova.wait(0.5)
-        self.say("b")
-        self.assertEqual(exchange.summary, [200, b"ok", "done"])
-
-    def test_black_hole(self) -> None:
-        """
-        A boot of 28 requests on a first endpoint that takes connections and is silent
-        loses few seconds, not three for each.
-        """
-        self.nova.pool.keep_ready()
-        begin = self.nova.clock.seconds()
-        for _ in range(28):
-            exchange = self.ask()
-            while not exchange.told:
-                self.say("b")
-                self.nova.wait(0.125)
-            self.assertEqual(exchange.summary, [200, b"ok", "done"])
-        self.assertLess(self.nova.clock.seconds() - begin, 10)
-
-
 class RenewTests(SynchronousTestCase):
     """
     A new configuration while requests are in flight.
@@ -1611,7 +920,7 @@ class RenewTests(SynchronousTestCase):
 
     patience = Patience(connect=2, first_byte=20, idle=10)
 
-    def renew(self, nova: _Nova, *hosts: str, connections: int = 8) -> None:
+    def renew(self, nova: Nova, *hosts: str, connections: int = 8) -> None:
         """
         Name the endpoints anew.
         """
@@ -1625,14 +934,14 @@ class RenewTests(SynchronousTestCase):
         """
         What is sent from now on goes to the new endpoints, with the new patience.
         """
-        nova = _Nova(["a"])
+        nova = Nova(["a"])
         nova.send()
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         self.renew(nova, "b")
         exchange = nova.send()
         self.assertEqual([a.endpoint.host for a in nova.attempts], ["a", "b"])
         self.assertEqual(nova.attempts[1].seconds, 2)
-        nova.attempts[1].say(_OK)
+        nova.attempts[1].say(OK)
         self.assertEqual(exchange.summary, [200, b"ok", "done"])
 
     def test_in_flight_ends_where_it_is(self) -> None:
@@ -1640,18 +949,18 @@ class RenewTests(SynchronousTestCase):
         What is in flight is answered by the endpoint that is gone, and its connection
         is closed then; a free one and one that is being opened are closed at once.
         """
-        nova = _Nova(["a"])
+        nova = Nova(["a"])
         busy, idle = nova.send(), nova.send()
         nova.accepting = False
         nova.send(ask(b"POST"))
-        nova.attempts[1].say(_OK)
+        nova.attempts[1].say(OK)
         self.renew(nova, "b")
         nova.attempts[1].wire.settle()
         self.assertEqual(nova.attempts[1].wire.closed, "ConnectionAborted")
         nova.attempts[2].accept()
         self.assertEqual(nova.attempts[2].wire.closed, "ConnectionAborted")
         self.assertIsNone(nova.attempts[0].wire.closed)
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         nova.attempts[0].wire.settle()
         self.assertEqual(busy.summary, [200, b"ok", "done"])
         self.assertEqual(nova.attempts[0].wire.closed, "ConnectionAborted")
@@ -1661,7 +970,7 @@ class RenewTests(SynchronousTestCase):
         """
         What waits for an endpoint that is gone is sent to the new one.
         """
-        nova = _Nova(["a"])
+        nova = Nova(["a"])
         nova.accepting = False
         exchange = nova.send()
         nova.accepting = True
@@ -1675,10 +984,10 @@ class RenewTests(SynchronousTestCase):
         An endpoint that stays keeps its connections and what is known of it, though its
         place is another; one whose TLS is another is another.
         """
-        nova = _Nova(["a", "b"])
+        nova = Nova(["a", "b"])
         nova.refusing = {"a"}
         nova.send()
-        nova.attempts[1].say(_OK)
+        nova.attempts[1].say(OK)
         self.renew(nova, "b", "a")
         self.assertEqual(nova.states(), [(True, 1, 0, 0), (False, 0, 0, 0)])
         tls = client_tls("b", None, None, None, insecure=True)
@@ -1689,13 +998,13 @@ class RenewTests(SynchronousTestCase):
         """
         The former list may come back while something of it is in flight.
         """
-        nova = _Nova(["a"])
+        nova = Nova(["a"])
         exchange = nova.send()
         self.renew(nova, "b")
         self.renew(nova, "a")
         nova.send()
         self.assertEqual([a.endpoint.host for a in nova.attempts], ["a", "a"])
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         self.assertEqual(exchange.summary[-1], "done")
 
     def test_fewer_connections(self) -> None:
@@ -1703,18 +1012,18 @@ class RenewTests(SynchronousTestCase):
         Where fewer connections are allowed, free ones close at once and others when
         they become free; those that finish their request count until then.
         """
-        nova = _Nova(["a"])
+        nova = Nova(["a"])
         for _ in range(4):
             nova.send()
-        nova.attempts[0].say(_OK)
+        nova.attempts[0].say(OK)
         self.renew(nova, "a", connections=2)
         late = nova.send()
         self.assertEqual(nova.states(), [(True, 0, 3, 0)])
-        nova.attempts[1].say(_OK)
+        nova.attempts[1].say(OK)
         self.assertEqual(nova.states(), [(True, 0, 2, 0)])
         self.assertEqual(len(nova.attempts), 4)
-        nova.attempts[2].say(_OK)
-        nova.attempts[2].say(_OK)
+        nova.attempts[2].say(OK)
+        nova.attempts[2].say(OK)
         self.assertEqual(late.summary[-1], "done")
 
 
@@ -1732,7 +1041,7 @@ class _Life:
         Make the pool; Nova does nothing by itself.
         """
         self.hosts = ["a", "b", "c"][:endpoints]
-        self.nova = _Nova(self.hosts, connections)
+        self.nova = Nova(self.hosts, connections)
         self.nova.accepting = False
         self.nova.pool.keep_ready()
         self.asked: list[Ask] = []
@@ -1817,7 +1126,7 @@ class _Life:
         """
         What may happen.
         """
-        bad = _OK.replace(b"200", b"503")
+        bad = OK.replace(b"200", b"503")
         return {
             "GET": partial(self.ask, b"GET"),
             "HEAD": partial(self.ask, b"HEAD"),
@@ -1827,9 +1136,9 @@ class _Life:
             "pause": self.pause,
             "accept": partial(self.connect, True),
             "refuse": partial(self.connect, False),
-            "good": partial(self.say, _OK),
+            "good": partial(self.say, OK),
             "bad": partial(self.say, bad),
-            "half": partial(self.say, _OK[:-1]),
+            "half": partial(self.say, OK[:-1]),
             "lose": self.lose,
             "wait": lambda which: self.nova.wait(which % 8 / 4),
             "wait-long": lambda which: self.nova.wait(3 + which % 8),
@@ -1948,7 +1257,7 @@ class DescribeTests(SynchronousTestCase):
         """
         Endpoints, connections and requests are counted, and trouble is named.
         """
-        nova = _Nova(["a", "b"], connections=1)
+        nova = Nova(["a", "b"], connections=1)
         nova.refusing = {"a"}
         for _ in range(2):
             nova.send()
@@ -2137,10 +1446,10 @@ class PoolContractTests(UpstreamContract, SynchronousTestCase):
         """
         Make a pool on a Nova that accepts.
         """
-        self.nova = _Nova()
+        self.nova = Nova()
         return self.nova.pool
 
-    def eldest(self) -> _Attempt:
+    def eldest(self) -> Attempt:
         """
         Find the connection with a request in flight.
         """
@@ -2150,7 +1459,7 @@ class PoolContractTests(UpstreamContract, SynchronousTestCase):
         """
         Answer on it.
         """
-        self.eldest().say(_OK)
+        self.eldest().say(OK)
 
     def answer_half(self) -> None:
         """
@@ -2158,7 +1467,7 @@ class PoolContractTests(UpstreamContract, SynchronousTestCase):
         """
         for attempt in self.nova.attempts:
             attempt.wire.settle()
-        self.eldest().say(_OK[:-2])
+        self.eldest().say(OK[:-2])
 
     def break_off(self) -> None:
         """
@@ -2203,7 +1512,7 @@ class ReentrancyTests(SynchronousTestCase):
     Exchanges that do something while they are being told.
     """
 
-    def chain(self, nova: _Nova, act: Callable[[Ask], object], count: int) -> list[Ask]:
+    def chain(self, nova: Nova, act: Callable[[Ask], object], count: int) -> list[Ask]:
         """
         Send a request whose end makes the next one be sent, and so on.
 
@@ -2232,10 +1541,10 @@ class ReentrancyTests(SynchronousTestCase):
         """
         The next request goes on the connection that has just become free.
         """
-        nova = _Nova()
+        nova = Nova()
         asked = self.chain(nova, lambda _e: None, 50)
         for _ in range(50):
-            nova.attempts[0].say(_OK)
+            nova.attempts[0].say(OK)
         self.assertEqual([e.summary[-1] for e in asked], ["done"] * 50)
         self.assertEqual(len(nova.attempts), 1)
 
@@ -2243,7 +1552,7 @@ class ReentrancyTests(SynchronousTestCase):
         """
         Whoever sends again as soon as it fails, fails as often, and nothing nests.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.refusing = {"a"}
         asked = self.chain(nova, lambda _e: None, 3000)
         self.assertEqual(len(asked), 3000)
@@ -2254,7 +1563,7 @@ class ReentrancyTests(SynchronousTestCase):
         """
         An exchange may forget others while it is told of its own failure.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.accepting = False
         second = ask()
         first = ask()
@@ -2270,6 +1579,6 @@ class ReentrancyTests(SynchronousTestCase):
         """
         What the pool makes is a protocol.
         """
-        nova = _Nova()
+        nova = Nova()
         nova.send()
         self.assertTrue(verifyObject(IProtocol, nova.attempts[0].wire.protocol))
