@@ -78,7 +78,7 @@ class MeasuresTests(SynchronousTestCase):
         for group in ("bounds", "hold"):
             plain = getattr(PLAIN, group)
             for name in fields_dict(type(plain)):
-                other = evolve(plain, **{name: getattr(plain, name) * 3})
+                other = evolve(plain, **{name: getattr(plain, name) * 3 + 1})
                 self.assert_counts(evolve(PLAIN, **{group: other}))
 
     def test_every_number_of_the_upstream(self) -> None:
@@ -87,7 +87,7 @@ class MeasuresTests(SynchronousTestCase):
         """
         plain = PLAIN.upstream
         for name in set(fields_dict(type(plain))) - {"endpoints", "tls"}:
-            other = evolve(plain, **{name: getattr(plain, name) * 3})
+            other = evolve(plain, **{name: getattr(plain, name) * 3 + 1})
             self.assertNotEqual(
                 _all_of(other, "UpstreamConfig"), _all_of(plain, "UpstreamConfig")
             )
