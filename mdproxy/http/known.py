@@ -3,10 +3,11 @@
 Heads that were read before, so that they need not be read again.
 
 Instances ask the same questions, each kind of client with the same header fields each
-time, and are answered with the same few heads.  What a block of fields means is found out once, by the strict
-readers of L{mdproxy.http.parsing}, and remembered; there is no second grammar here.
-Only what came whole and alone in one piece is looked for: a request without a body, a
-response with a length.  Everything else the strict readers read, as ever.
+time, and are answered with the same few heads.  What a block of fields means is found
+out once, by the strict readers of L{mdproxy.http.parsing}, and remembered; there is no
+second grammar here.  Only what came whole and alone in one piece is looked for: a
+request without a body, a response with a length.  Everything else the strict readers
+read, as ever.
 
 Pure: what is remembered is what would be found again, whoever asks.
 """
