@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, Final
 
 from attrs import define, field, frozen
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as SiteRequest
 from twisted.web.resource import IResource
@@ -38,13 +38,14 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
     UpstreamUnavailable,
 )
-from mdproxy.http.front import Answering, Reply
-from mdproxy.http.parsing import METHODS, BadRequest, RequestBounds, check_request
+from mdproxy.http.front import Reply
+from mdproxy.http.parsing import METHODS, BadRequest, RequestBounds
 from mdproxy.interfaces import IUpstream
 from mdproxy.limits import Rates, Seldom, Shares
 from mdproxy.lookup import InstanceLookup
 from mdproxy.model import Caller, Identity, Port, Refusal, Request
 from mdproxy.signing import Signer
+from mdproxy.site import SiteReply, from_site
 from mdproxy.transactions import TARGET, Transactions
 
 #: What an instance sees of each cause (DESIGN section 8): status, and whether it is
@@ -450,7 +451,7 @@ class ReverseProxyResource:
             transport.abortConnection()
             return NOT_DONE_YET
         try:
-            ours = _from_site(request, self._bounds)
+            ours = from_site(request, self._bounds)
         except BadRequest as bad:
             self.count(f"status-{bad.status}")
             request.setResponseCode(bad.status)
@@ -478,98 +479,3 @@ class ReverseProxyResource:
         @raise NotImplementedError: Always.
         """
         raise NotImplementedError("a reverse proxy has no children")
-
-
-@implementer(IPushProducer)
-@define(eq=False)
-class SiteReply:
-    """
-    Writes an answer to a request of C{twisted.web}.
-
-    @ivar _request: The request.
-    @ivar _answering: Whose answer it is; C{None} before that is known.
-    """
-
-    _request: SiteRequest
-    _answering: Answering | None = field(default=None, init=False)
-
-    def come_from(self, answering: Answering) -> None:
-        """
-        Learn whom to pause when the instance reads slowly.
-        """
-        self._answering = answering
-
-    def pauseProducing(self) -> None:
-        """
-        Provide C{IPushProducer.pauseProducing}.
-        """
-        if self._answering is not None:
-            self._answering.pause()
-
-    def resumeProducing(self) -> None:
-        """
-        Provide C{IPushProducer.resumeProducing}.
-        """
-        if self._answering is not None:
-            self._answering.resume()
-
-    def stopProducing(self) -> None:
-        """
-        Provide C{IProducer.stopProducing}; the request tells of its end itself.
-        """
-
-    def begin(
-        self, status: int, phrase: bytes, fields: bytes, length: int | None
-    ) -> None:
-        """
-        Provide C{Reply.begin}.
-        """
-        self._request.setResponseCode(status, phrase)
-        headers = self._request.responseHeaders
-        lines = [line.partition(b": ") for line in fields.split(b"\r\n")[:-1]]
-        # What the Site would say by itself, unless the fields say it.
-        for name in {b"content-type", *(name.lower() for name, _, _ in lines)}:
-            headers.removeHeader(name)
-        for name, _, value in lines:
-            headers.addRawHeader(name, value)
-        if length is not None:
-            headers.setRawHeaders(b"content-length", [b"%d" % length])
-
-    def write(self, data: bytes) -> None:
-        """
-        Provide C{Reply.write}.
-        """
-        self._request.write(data)
-
-    def finish(self) -> None:
-        """
-        Provide C{Reply.finish}.
-        """
-        self._request.unregisterProducer()
-        self._request.finish()
-
-    def abort(self) -> None:
-        """
-        Provide C{Reply.abort}.
-        """
-        transport: Any = self._request.channel.transport
-        transport.abortConnection()
-
-
-def _from_site(request: SiteRequest, bounds: RequestBounds) -> Request:
-    """
-    Take what a Site has read, under the same rules as our own front.
-
-    @raise BadRequest: If our own front would have refused it.
-    """
-    headers = tuple(
-        (name.lower(), value)
-        for name, values in request.requestHeaders.getAllRawHeaders()
-        for value in values
-    )
-    framed = any(n in (b"content-length", b"transfer-encoding") for n, _ in headers)
-    content = request.content
-    body = content.read(bounds.max_body + 1) if framed and content else None
-    ours = Request(request.method, request.uri, headers, body)
-    check_request(ours, bounds)
-    return ours
