@@ -148,6 +148,15 @@ class BoundsTests(SynchronousTestCase):
         chunked = post + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
         self.assert_bound(413, chunked % (65536, most), chunked % (65537, most + b"x"))
 
+    def test_chunks(self) -> None:
+        """
+        A body may have 4096 chunks: each costs as much as a small request.
+        """
+        post = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        chunk, last = b"1\r\nx\r\n", b"0\r\n\r\n"
+        most = post + chunk * 4096
+        self.assert_bound(413, most + last, most + chunk + last)
+
 
 class SeedTests(SynchronousTestCase):
     """

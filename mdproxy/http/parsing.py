@@ -58,6 +58,7 @@ METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT"})
 
 _MAX_FIELDS: Final = 100
 _MAX_TARGET: Final = 8192
+_MAX_CHUNKS: Final = 4096
 
 
 class BadRequest(Exception):
@@ -114,6 +115,7 @@ class RequestReader:
         to come, if that was told.
     @ivar _size: The beginning of the line that tells a chunk's size, as far as it came;
         C{None} where no chunk may follow.
+    @ivar _chunks: How many chunks of its body have begun.
     @ivar _over: Whether a request was the client's last, by its own word.
     """
 
@@ -134,6 +136,7 @@ class RequestReader:
     _tail: bytes = field(init=False, default=b"")
     _left: int = field(init=False, default=0)
     _size: bytes | None = field(init=False, default=None)
+    _chunks: int = field(init=False, default=0)
     _over: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
@@ -279,10 +282,14 @@ class RequestReader:
         if digits is None or digits.end() > _MAX_DIGITS:
             raise BadRequest(400, "size of a chunk")
         size = int(digits[0], 16)
-        if self._body_size + size > self._bounds.max_body:
-            raise BadRequest(413, "body too large")
-        # Behind the last chunk, of no bytes, there may be trailer fields.
-        self._left, self._size = (size + 2, b"") if size else (0, None)
+        if not size:
+            # Behind the last chunk there may be trailer fields.
+            self._size = None
+            return
+        self._chunks += 1
+        if self._chunks > _MAX_CHUNKS or self._body_size + size > self._bounds.max_body:
+            raise BadRequest(413, "body too large, or in too many chunks")
+        self._left, self._size = size + 2, b""
 
     def _check_raw(self) -> None:
         """
@@ -299,7 +306,7 @@ class RequestReader:
         """
         if not self._headed:
             return self._bounds.max_head
-        # One-byte chunks take six bytes for one.
+        # Small chunks, extensions and trailers take more than what they carry.
         return self._bounds.max_head + 8 * self._bounds.max_body
 
     def on_message_begin(self) -> None:
@@ -310,7 +317,7 @@ class RequestReader:
         self._headed = self._framed = self._expecting = False
         self._headers, self._body = [], []
         self._target = self._leading = b""
-        self._body_size = self._left = 0
+        self._body_size = self._left = self._chunks = 0
         self._size = None
 
     def on_url(self, part: bytes) -> None:

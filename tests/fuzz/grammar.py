@@ -190,7 +190,7 @@ def _framings(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
         body = draw(st.sampled_from((b"", b"ok", b"\r\n\r\n", b"GET / HTTP/1.1\r\n")))
         zeros = draw(st.sampled_from((b"", b"", b"00")))
         return [b"Content-Length: %b%d" % (zeros, len(body))], body
-    coding = draw(st.sampled_from((b"chunked", b"Chunked", b"chunked ")))
+    coding = draw(st.sampled_from((b"chunked", b"Chunked", b"chunked ", b"chunked\t")))
     return [b"Transfer-Encoding: " + coding], draw(_chunks())
 
 
