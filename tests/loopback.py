@@ -198,7 +198,8 @@ class Process:
         Count them but for the connections to Nova that wait for use.
         """
         endpoints = self.status()["upstream"]["endpoints"]
-        return self.fds - sum(one["idle"] + one["connecting"] for one in endpoints)
+        spare = sum(int(one["idle"]) + int(one["connecting"]) for one in endpoints)
+        return self.fds - spare
 
     @property
     def resident(self) -> int:
