@@ -317,6 +317,10 @@ class Upstream:
         elif exchange is not None and self._flights.pop(exchange, None) is not None:
             # Else it was cancelled, which is nobody's fault.
             self._judge.lost_busy(reach, connection, exchange, error)
+            if connection.served and not connection.status:
+                # The others that were kept may lead nowhere just as well, and who asks
+                # again should not have to find that out one by one.
+                self._fleet.drop_all(list(reach.idle))
         self._assign()
 
     def timed_out(self) -> None:

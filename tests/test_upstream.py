@@ -142,6 +142,22 @@ class KeptConnectionTests(SynchronousTestCase):
         self.assertEqual(exchange.sent, True)
         self.assertEqual(len(self.nova.attempts), 1)
 
+    def test_stale(self) -> None:
+        """
+        When one that was kept turns out to lead nowhere, the others that were kept are
+        closed, for who asks again shall not try them one by one.
+        """
+        for _ in range(5):
+            self.nova.send()
+        self.nova.answer()
+        self.nova.send()
+        self.nova.attempts[-1].lose(ConnectionLost())
+        self.assertEqual(self.nova.states(), [(True, 0, 0, 0)])
+        again = ask()
+        again.tries = 2
+        self.nova.send(again)
+        self.assertEqual(self.nova.attempts[5].arrived, 1)
+
     def test_unsolicited(self) -> None:
         """
         A connection that says something at rest is dropped: the next request gets its
