@@ -83,16 +83,14 @@ class Fleet:
 
     def make_place(self) -> bool:
         """
-        See that one more may be opened, for a used one that waits in vain.
+        See that one more may be opened, for a free one that is of no use; one that was
+        used already, if there is any.
         """
-        if self.has_place():
-            return True
-        for reach in self._reaches:
-            for connection in reach.idle:
-                if connection.served:
-                    self.drop(connection)
-                    return self.has_place()
-        return False
+        if not self.has_place():
+            idle = [each for reach in self._reaches for each in reach.idle]
+            used = [each for each in idle if each.served]
+            self.drop_all((used or idle)[:1])
+        return self.has_place()
 
     def open(self, reach: Reach, now: float) -> None:
         """

@@ -329,6 +329,21 @@ class ExtentTests(SynchronousTestCase):
         nova.wait(100)
         self.assertEqual(nova.pool.describe()["waiting"], 0)
 
+    def test_room_for_another_endpoint(self) -> None:
+        """
+        Where another endpoint is needed and there is no place, a free one goes too,
+        though it was kept for later.
+        """
+        nova = Nova(["a", "b"], connections=2)
+        nova.pool.keep_ready()
+        nova.wait(0.25)
+        self.assertEqual(nova.states(), [(True, 2, 0, 0), (True, 0, 0, 0)])
+        again = ask()
+        again.tries = 2
+        nova.send(again)
+        self.assertEqual(nova.arrived("b"), 1)
+        self.assertEqual(nova.states(), [(True, 1, 0, 0), (True, 0, 1, 0)])
+
     def test_room_for_a_fresh_one(self) -> None:
         """
         Where a fresh connection is needed and there is no place, a free one goes.
