@@ -106,6 +106,7 @@ class Reach:
     @ivar window: How many requests it may be asked at a time.
     @ivar failures: How often it was found bad since it was last found good.
     @ivar strikes: Bad answers in a row.
+    @ivar faults: Faults of Nova in a row, each met by another than the one before.
     @ivar problem: What was wrong at last.
     @ivar tardy: Whether a connection takes long to open, so that one to another
         endpoint is opened too.
@@ -118,7 +119,8 @@ class Reach:
     @ivar _widened_at: When its window was last made wider.
     @ivar _truce: How long there is no race after the next one that it wins.
     @ivar _races_after: Until when there is none.
-    @ivar _accuser: Whose request last met a fault of Nova.
+    @ivar _accusers: Whose requests met bad answers since the last good one.
+    @ivar _faulted: Whose request last met a fault of Nova.
     @ivar _pause: How long none is opened for later, when one was closed unused.
     @ivar _pauses_until: When that is over.
     """
@@ -131,6 +133,7 @@ class Reach:
     window: int = _ANYTHING
     failures: int = 0
     strikes: int = 0
+    faults: int = 0
     problem: UpstreamError | None = None
     tardy: bool = False
     cold: bool = True
@@ -142,7 +145,8 @@ class Reach:
     _widened_at: float = field(default=0.0, init=False)
     _truce: float = field(default=_FIRST_TRUCE, init=False)
     _races_after: float = field(default=0.0, init=False)
-    _accuser: tuple[str, str] | None = field(default=None, init=False)
+    _accusers: set[tuple[str, str]] = field(factory=set, init=False)
+    _faulted: tuple[str, str] | None = field(default=None, init=False)
     _pause: float = field(default=_FIRST_PAUSE, init=False)
     _pauses_until: float = field(default=0.0, init=False)
 
@@ -158,7 +162,9 @@ class Reach:
         """
         Tell whether anything may be asked of it, and nothing speaks against it.
         """
-        return self.window == _ANYTHING and not self.failures and not self.strikes
+        return self.window == _ANYTHING and not (
+            self.failures or self.strikes or self.faults
+        )
 
     def health(self, now: float) -> str:
         """
@@ -282,20 +288,42 @@ class Reach:
             self.up, self.window, self.strikes = True, 1, STRIKES - 1
             self._widened_at = now
 
-    def answer_badly(self, accuser: tuple[str, str] | None) -> bool:
+    @property
+    def is_proven_bad(self) -> bool:
+        """
+        Tell whether bad answers are the endpoint's own fault: more than one instance
+        met them, or it was found bad before and is being tried.
+
+        An instance may know a question that Nova, or what stands before it, dies of.
+        """
+        return self.failures > 0 or len(self._accusers) > 1
+
+    def answer_badly(self, accuser: tuple[str, str]) -> bool:
         """
         Note a bad answer.
 
-        @param accuser: Whose request met it, where it may be its own fault: then it
-            takes another's to prove the endpoint bad.
+        @param accuser: Whose request met it.
 
         @return: Whether it was one too many.
         """
-        if not self.up or (accuser is not None and accuser == self._accuser):
+        if not self.up:
             return False
-        self._accuser = accuser
+        if len(self._accusers) < STRIKES:
+            self._accusers.add(accuser)
         self.strikes += 1
         return self.strikes >= STRIKES
+
+    def answer_faultily(self, accuser: tuple[str, str]) -> bool:
+        """
+        Note a fault of Nova, which anybody can cause by asking for nonsense.
+
+        @param accuser: Whose request met it.
+
+        @return: Whether there were many, from several.
+        """
+        self.faults += accuser != self._faulted
+        self._faulted = accuser
+        return self.faults >= STRIKES
 
     def answer_well(self, now: float, most: int) -> bool:
         """
@@ -310,8 +338,9 @@ class Reach:
             return False
         is_back = self.failures > 0
         self.cold = self.cold or is_back
-        self.failures = self.strikes = 0
-        self.problem = self._accuser = None
+        self.failures = self.strikes = self.faults = 0
+        self.problem = self._faulted = None
+        self._accusers.clear()
         self._widen(self.window + 1, now, most)
         return is_back
 

@@ -3,8 +3,9 @@
 What happens on connections, and what that says of their endpoint.
 
 An answer of 502, 503 or 504, a reset, silence and bytes that are no HTTP count against
-it; a kept connection that Nova closes at the wrong moment does not, nor does a request
-that nobody wants the answer of any more.
+it, if more than one instance meets them: one alone may know a question that Nova dies
+of.  A kept connection that Nova closes at the wrong moment does not count, nor does a
+request that nobody wants the answer of any more; nor a 500, which anybody can cause.
 """
 
 from __future__ import annotations
@@ -60,11 +61,12 @@ class Judge:
         An endpoint has answered.
         """
         if status in AWAY:
-            self._blame(reach, UpstreamUnavailable(f"it answers {status}"))
-        elif status == 500:
-            self._blame(reach, UpstreamUnavailable("it answers 500"), exchange.holder)
-        else:
+            error = UpstreamUnavailable(f"it answers {status}")
+            self._blame(reach, exchange, error)
+        elif status != 500:
             self.praise(reach)
+        elif reach.answer_faultily(exchange.holder):
+            reach.be_slow(self._clock.seconds())
 
     def refused(self, reach: Reach, begun: float, error: UpstreamError) -> None:
         """
@@ -108,12 +110,12 @@ class Judge:
         if isinstance(error, UpstreamTlsFailed) and not connection.served:
             self._rest(reach, error, unreachable=True)
         elif not isinstance(error, UpstreamUnavailable):
-            self._blame(reach, error)
+            self._blame(reach, exchange, error)
         elif connection.status:
             # It answered in full, and does not keep connections.
             self.answered(reach, exchange, connection.status)
         elif not connection.served:
-            self._blame(reach, error)
+            self._blame(reach, exchange, error)
         # Else Nova closed a kept connection just then, as it may.
 
     def outrun(self, reach: Reach) -> None:
@@ -136,19 +138,17 @@ class Judge:
             for observer in self._observers:
                 observer()
 
-    def _blame(
-        self,
-        reach: Reach,
-        error: UpstreamError,
-        accuser: tuple[str, str] | None = None,
-    ) -> None:
+    def _blame(self, reach: Reach, exchange: IExchange, error: UpstreamError) -> None:
         """
-        Note a bad answer.
-
-        @param accuser: Whose request met it, where that may be the reason.
+        Note a bad answer; what one instance alone meets costs an endpoint no more than
+        its place before others.
         """
-        if reach.answer_badly(accuser):
+        if not reach.answer_badly(exchange.holder):
+            return
+        if reach.is_proven_bad:
             self._rest(reach, error, unreachable=False)
+        else:
+            reach.be_slow(self._clock.seconds())
 
     def _rest(self, reach: Reach, error: UpstreamError, *, unreachable: bool) -> None:
         """

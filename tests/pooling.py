@@ -123,6 +123,7 @@ class Nova:
         self.attempts: list[Attempt] = []
         self.refusing: set[str] = set()
         self.accepting = True
+        self._strangers = 0
         self.pool = Upstream(
             [Endpoint(host, 8775) for host in hosts],
             self.connect,
@@ -149,9 +150,11 @@ class Nova:
 
     def send(self, exchange: Ask | None = None) -> Ask:
         """
-        Send a request.
+        Send a request; one that is not given is of an instance that asks nothing else.
         """
-        exchange = exchange or ask()
+        if exchange is None:
+            self._strangers += 1
+            exchange = asked_by(f"stranger {self._strangers}")
         self.pool.send(exchange)
         return exchange
 

@@ -99,20 +99,48 @@ class HealthTests(SynchronousTestCase):
             nova.pool.cancel(nova.send())
         self.assertEqual(self.healths(nova), ["sound"])
 
-    def test_one_instance_is_no_proof(self) -> None:
+    def test_faults_are_no_proof(self) -> None:
         """
-        A fault that Nova has with one instance alone (500) does not take an endpoint
-        from the others; with several it does.
+        A 500, which anybody can cause by asking for nonsense, closes an endpoint to
+        nobody, whoever meets it and how often; but with several instances that meet it
+        the others come first.
         """
-        nova = Nova()
+        nova = Nova(["a", "b"])
         for _ in range(10):
             nova.send(asked_by("a"))
             nova.answer(500)
-        self.assertEqual(self.healths(nova), ["sound"])
-        for mac in "bcd":
-            nova.send(asked_by(mac))
+        self.assertEqual(self.healths(nova), ["sound", "sound"])
+        for number in range(30):
+            nova.send(asked_by(f"{number}"))
             nova.answer(500)
-        self.assertEqual(self.healths(nova), ["resting"])
+        self.assertEqual(self.healths(nova), ["slow", "slow"])
+        exchange = nova.send(asked_by("b"))
+        self.assertEqual(nova.answer(), 1)
+        self.assertEqual(exchange.summary, [200, b"ok", "done"])
+
+    def test_one_instance_is_no_proof(self) -> None:
+        """
+        What one instance alone meets (it may know a question that Nova dies of) closes
+        an endpoint to nobody; but another comes first.
+        """
+        for break_off in (
+            lambda nova: nova.answer(503),
+            lambda nova: nova.attempts[-1].lose(ConnectionLost()),
+        ):
+            nova = Nova(["a", "b"])
+            for _ in range(3):
+                nova.send(asked_by("a"))
+                break_off(nova)
+            self.assertEqual(self.healths(nova), ["slow", "sound"])
+            nova.send(asked_by("b"))
+            self.assertEqual(nova.arrived("b"), 1)
+            alone = Nova()
+            for _ in range(10):
+                alone.send(asked_by("a"))
+                break_off(alone)
+            exchange = alone.send(asked_by("b"))
+            self.assertEqual(alone.answer(), 1)
+            self.assertEqual(exchange.summary, [200, b"ok", "done"])
 
     def test_missing_is_an_answer(self) -> None:
         """
