@@ -60,6 +60,9 @@ _SLOW: Final = 30.0
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 64.0
 
+#: So many of those who met bad answers are remembered.
+_REMEMBERED: Final = 4096
+
 #: After so many seconds of silence one that is tried is asked for more.
 _SILENCE: Final = 1.0
 
@@ -308,10 +311,24 @@ class Reach:
         """
         if not self.up:
             return False
-        if len(self._accusers) < STRIKES:
+        if len(self._accusers) < _REMEMBERED:
             self._accusers.add(accuser)
         self.strikes += 1
         return self.strikes >= STRIKES
+
+    def is_accused_by(self, holder: tuple[str, str]) -> bool:
+        """
+        Tell whether an instance's requests met bad answers since the last good one.
+        """
+        return holder in self._accusers
+
+    def end_rest_for(self, holder: tuple[str, str], now: float) -> None:
+        """
+        End a rest early where somebody asks who met no bad answer: it may be what the
+        others ask that is bad.
+        """
+        if not self.up and not self._unreachable and holder not in self._accusers:
+            self.rests_until = min(self.rests_until, now)
 
     def answer_faultily(self, accuser: tuple[str, str]) -> bool:
         """

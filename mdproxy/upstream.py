@@ -13,7 +13,7 @@ connection, or a connection becomes free and whoever is next may use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -423,6 +423,10 @@ class Upstream:
         """
         Find out which endpoints may be asked now, in which order.
         """
+        if not any(reach.sound for reach in self._reaches):
+            for exchange in self._turns:
+                for reach in self._reaches:
+                    reach.end_rest_for(exchange.holder, now)
         for reach in self._reaches:
             if reach.idle and now >= reach.rests_until:
                 reach.begin_trial(now)
@@ -443,7 +447,7 @@ class Upstream:
         if not self._can_do_anything(now):
             return False
         coming = sum(len(r.connecting) for r in self._reaches if not r.tardy)
-        for exchange in self._turns:
+        for exchange in self._line():
             choices = self._choices(exchange)
             if self._start(exchange, choices):
                 return True
@@ -455,6 +459,20 @@ class Upstream:
                 self._fleet.open(way, now)
                 return True
         return False
+
+    def _line(self) -> Iterable[IExchange]:
+        """
+        Put what waits in line: everybody in turn; but where all endpoints are in doubt
+        those last who met bad answers, for their questions may be the reason.
+        """
+        if any(reach.sound for reach in self._reaches):
+            return self._turns
+        return sorted(
+            self._turns,
+            key=lambda exchange: any(
+                reach.is_accused_by(exchange.holder) for reach in self._reaches
+            ),
+        )
 
     def _can_do_anything(self, now: float) -> bool:
         """

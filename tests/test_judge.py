@@ -142,6 +142,28 @@ class HealthTests(SynchronousTestCase):
             self.assertEqual(alone.answer(), 1)
             self.assertEqual(exchange.summary, [200, b"ok", "done"])
 
+    def test_who_is_no_accuser_is_asked_for(self) -> None:
+        """
+        While an endpoint rests for what some instances met, whoever met nothing bad is
+        asked for at once, and before them: it may be their questions that are bad.
+        """
+        for break_off in (
+            lambda nova: nova.answer(503),
+            lambda nova: [a.lose(ConnectionLost()) for a in nova.attempts if a.is_busy],
+        ):
+            nova = Nova()
+            for number in range(30):
+                nova.send(asked_by(f"{number % 4}", until=60))
+                break_off(nova)
+                nova.wait(0.25)
+                break_off(nova)
+            self.assertEqual(self.healths(nova), ["resting"])
+            for number in range(4):
+                nova.send(asked_by(f"{number}", until=60))
+            exchange = nova.send(asked_by("other", until=60))
+            self.assertEqual(nova.answer(), 1)
+            self.assertEqual(exchange.summary, [200, b"ok", "done"])
+
     def test_missing_is_an_answer(self) -> None:
         """
         A 404 is a good answer: nothing is wrong with who gives it.
@@ -154,19 +176,19 @@ class HealthTests(SynchronousTestCase):
 
     def test_breaker(self) -> None:
         """
-        While the only endpoint answers 503, requests go to it one at a time, at most
-        one a second after a while, and the others wait; with the first good answer
-        they follow.
+        While the only endpoint answers 503, requests go to it one at a time, one of
+        each instance and then at most one a second after a while, and the others wait;
+        with the first good answer they follow.
         """
         nova = Nova()
         for _ in range(3):
             nova.send()
         nova.answer(503)
-        exchanges = [nova.send(asked_by(f"{n}", until=20)) for n in range(20)]
+        exchanges = [nova.send(asked_by(f"{n % 4}", until=20)) for n in range(20)]
         for _ in range(40):
             nova.wait(0.25)
             self.assertLess(nova.answer(503), 2)
-        self.assertLess(nova.arrived("a"), 3 + 14)
+        self.assertLess(nova.arrived("a"), 3 + 4 + 14)
         self.assertGreater(nova.arrived("a"), 3 + 8)
         asked = []
         while nova.clock.seconds() < 14:
