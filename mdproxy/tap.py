@@ -36,7 +36,11 @@ from mdproxy.config import (
 )
 from mdproxy.http.client import NovaConnection
 from mdproxy.http.front import Front
-from mdproxy.http.transports import connect_at_once, encrypt_at_once
+from mdproxy.http.transports import (
+    connect_at_once,
+    encrypt_at_once,
+    look_before_sending,
+)
 from mdproxy.introspection.status import (
     IntrospectionService,
     Status,
@@ -167,6 +171,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     upstream.keep_ready()
     front = Front(proxy, reactor, sweep, channel_bounds_of(config), connections)
     sources.books.neighbours.observe_flips(front.path_changed)
+    look_before_sending(reactor, sources.neighbours.drain)
     listeners = [
         _listener(listener, front, sources.neighbours, reactor)
         for listener in config.listeners

@@ -27,6 +27,7 @@ from mdproxy.http.transports import (
     accept_at_once,
     connect_at_once,
     encrypt_at_once,
+    look_before_sending,
 )
 from mdproxy.tls import client_tls
 from tests.turning import (
@@ -534,6 +535,36 @@ class AtOnceTests(TransportTests):
         settle(self.reactor)
         self.assertRaises(ConnectionResetError, self.peer.recv, 100)
         self.assertEqual(protocol.told, ["made", "ConnectionAborted"])
+
+    def test_broken_at_the_end(self) -> None:
+        """
+        Before the bytes of a turn leave it is looked whether they still should: what is
+        broken then sends nothing, and the others do.
+        """
+        bad = self.connect(Noting())
+        stranger = self.peer
+        self.addCleanup(stranger.close)
+        good = self.connect(Noting())
+        look_before_sending(self.reactor, bad.abortConnection)
+        good.write(b"for whom it was asked")
+        bad.write(b"for somebody else")
+        self.reactor.runUntilCurrent()
+        self.assertEqual(read_now(self.peer), b"for whom it was asked")
+        settle(self.reactor)
+        self.assertRaises(ConnectionResetError, stranger.recv, 100)
+
+    def test_looks(self) -> None:
+        """
+        Where many connections send it is looked again after every few.
+        """
+        looks: list[int] = []
+        look_before_sending(self.reactor, lambda: looks.append(1))
+        for _ in range(40):
+            transport = self.connect(Noting())
+            self.addCleanup(self.peer.close)
+            transport.write(b"more")
+        self.reactor.runUntilCurrent()
+        self.assertEqual(len(looks), 3)
 
     def test_lost(self) -> None:
         """

@@ -48,6 +48,9 @@ _LATER: Final = frozenset({EWOULDBLOCK, ENOBUFS})
 #: not kept.
 _ALONE: Final = 15
 
+#: So many connections send between two looks at what the kernel has told.
+_UNSEEN: Final = 16
+
 #: More than so many bytes do not wait for the end of the turn.
 _LARGE: Final = 16384
 
@@ -71,6 +74,9 @@ class Outbox:
     and it reads all of it: two thirds of the work of sending each by itself (measured
     with 32 connections).  Where only one connection has something to send nothing is
     gained, so that the next few are not kept until the end of their turn.
+
+    @ivar look: Is called before anything is sent, and again after a few connections, so
+        that what the kernel has told meanwhile can still break them.
     """
 
     def __init__(self, at_turn_end: Callable[[Callable[[], None]], object]) -> None:
@@ -80,6 +86,7 @@ class Outbox:
         @param at_turn_end: Has something called once at the end of this turn.
         """
         self._at_turn_end = at_turn_end
+        self.look: Callable[[], object] = lambda: None
         self._waiting: list[_AtOnce] = []
         self._at_once = 0
 
@@ -104,7 +111,9 @@ class Outbox:
         waiting, self._waiting = self._waiting, []
         if len(waiting) == 1:
             self._at_once = _ALONE
-        for connection in waiting:
+        for number, connection in enumerate(waiting):
+            if number % _UNSEEN == 0:
+                self.look()
             try:
                 connection.flush()
             except Exception:
@@ -383,6 +392,15 @@ def _accepted(outbox: Outbox, *args: Any) -> _Server:
     server = _Server(*args)
     server.outbox = outbox
     return server
+
+
+def look_before_sending(reactor: Any, look: Callable[[], object]) -> None:
+    """
+    Have something looked at before bytes that were kept until the end of a turn leave.
+
+    @param look: May break connections, of which then nothing is sent; must not raise.
+    """
+    _outbox_of(reactor).look = look
 
 
 def accept_at_once(port: IListeningPort) -> None:
