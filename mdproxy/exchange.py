@@ -36,7 +36,7 @@ _EVERYONE_HAS = re.compile(
 )
 
 #: Nova's answers that may pass by themselves.
-_PASSING: Final = frozenset({502, 503, 504})
+_PASSING: Final = frozenset({500, 502, 503, 504})
 
 #: The first and the longest wait before asking again, in seconds.
 _FIRST_PAUSE: Final = 0.05

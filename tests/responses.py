@@ -203,7 +203,7 @@ def _relayed() -> list[Case]:
         Case("HEAD 304", _BODILESS, _answer(_TWO, status=b"304 X"), b"HEAD", b"", 304),
         Case("206", good, _answer(_TWO, body=b"ok", status=b"206 X"), status=206),
         Case("302", good, _answer(_TWO, body=b"ok", status=b"302 X"), status=302),
-        Case("500", good, _answer(_TWO, body=b"ok", status=b"500 X"), status=500),
+        Case("501", good, _answer(_TWO, body=b"ok", status=b"501 X"), status=501),
         Case("599", good, _answer(_TWO, body=b"ok", status=b"599 X"), status=599),
         Case("100", good, b"HTTP/1.1 100 Continue\r\n\r\n" + _OK),
         Case("102", good, b"HTTP/1.1 102 Processing\r\nX: y\r\n\r\n" + _OK),

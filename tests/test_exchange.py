@@ -209,7 +209,7 @@ class KnownTests(ProxyTestCase):
         """
         Whatever Nova says that can't pass by itself is relayed at once, as it is.
         """
-        for status in (200, 204, 206, 301, 304, 400, 401, 404, 405, 409, 416, 429, 500):
+        for status in (200, 204, 206, 301, 304, 400, 401, 404, 405, 409, 416, 429, 501):
             for method in (b"GET", b"HEAD", b"POST", b"PUT"):
                 asked = len(self.upstream.asked)
                 _exchange, reply = self.ask(b"/latest/user-data", method)
@@ -1253,7 +1253,7 @@ class AgainTests(ProxyTestCase):
         """
         Only an answer of success shows that Nova knows the instance.
         """
-        for status in (400, 404, 500):
+        for status in (400, 404, 501):
             self.ask(b"/latest/user-data")
             self.upstream.answer(status)
         exchange, reply = self.ask()
@@ -1277,7 +1277,7 @@ class AgainTests(ProxyTestCase):
                 self.upstream.fail(error, sent=True)
                 self.assert_own_answer(reply, status)
                 self.assertEqual(len(self.upstream.asked), asked + 1)
-            for code in (404, 502, 503, 504):
+            for code in (404, 500, 502, 503, 504):
                 _exchange, reply = self.ask(b"/openstack", method, BODY)
                 self.upstream.answer(code, b"said")
                 self.assert_answer(reply, code, b"said")

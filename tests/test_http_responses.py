@@ -504,7 +504,7 @@ _SPLICES = st.sampled_from(
 )
 
 #: No status that Nova is asked again for.
-_STATUSES = st.sampled_from([200, 200, 200, 204, 206, 301, 304, 400, 404, 409, 500])
+_STATUSES = st.sampled_from([200, 200, 200, 204, 206, 301, 304, 400, 404, 409, 501])
 
 
 def _in_chunks(body: bytes, sizes: list[int]) -> bytes:

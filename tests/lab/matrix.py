@@ -98,6 +98,7 @@ ROWS: Final = (
     _sole("Nova restart 2 s, early", Phase(DOWN, seconds=2, after=EARLY), lost=1),
     _sole("Nova restart 2 s, middle", Phase(DOWN, seconds=2, after=MIDDLE), lost=1),
     _sole("503 for 3 s", Phase(SAYS, 503, seconds=3), lost=_THREE_SECONDS),
+    _sole("500 for 3 s", Phase(SAYS, 500, seconds=3), lost=_THREE_SECONDS),
     _sole("404 for 3 s", Phase(SAYS, 404, seconds=3), lost=_THREE_SECONDS),
     Row("2 % reset", ((Phase(RESETS, 0.02),),), lost=_TENTH, seeds=_SEEDS),
     Row("10 % reset", ((Phase(RESETS, 0.1),),), lost=_TENTH, seeds=_SEEDS),
