@@ -9,7 +9,13 @@ from itertools import product
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.http.known import LONGEST, known_request, known_response
-from mdproxy.http.parsing import End, RequestReader, ResponseReader
+from mdproxy.http.parsing import (
+    RequestReader,
+)
+from mdproxy.http.responses import (
+    End,
+    ResponseReader,
+)
 from mdproxy.model import Request, ResponseHead
 
 _FIELDS = b"Host: 169.254.169.254\r\nUser-Agent: curl/7\r\nAccept: */*\r\n\r\n"

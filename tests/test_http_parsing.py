@@ -16,13 +16,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.http.parsing import (
     BadRequest,
-    BadResponse,
-    End,
     RequestBounds,
     RequestReader,
+    check_request,
+)
+from mdproxy.http.responses import (
+    BadResponse,
+    End,
     ResponseEvent,
     ResponseReader,
-    check_request,
 )
 from mdproxy.model import Request, ResponseHead
 

@@ -22,7 +22,11 @@ from zope.interface import implementer
 
 from mdproxy.headers import host_line
 from mdproxy.http.known import KnownResponse, known_response
-from mdproxy.http.parsing import BadResponse, ResponseEvent, ResponseReader
+from mdproxy.http.responses import (
+    BadResponse,
+    ResponseEvent,
+    ResponseReader,
+)
 from mdproxy.interfaces import IExchange
 from mdproxy.model import ResponseHead
 from mdproxy.sweep import NEVER

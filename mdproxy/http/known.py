@@ -20,7 +20,14 @@ from typing import Final
 
 from attrs import frozen
 
-from mdproxy.http.parsing import BadResponse, End, RequestReader, ResponseReader
+from mdproxy.http.parsing import (
+    RequestReader,
+)
+from mdproxy.http.responses import (
+    BadResponse,
+    End,
+    ResponseReader,
+)
 from mdproxy.model import Request, ResponseHead
 
 #: How many requests, blocks of fields and response heads are remembered.

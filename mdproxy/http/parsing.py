@@ -1,53 +1,35 @@
 # -*- test-case-name: tests.test_http_parsing -*-
 """
-Turn bytes into requests and responses, without any I/O.
+Turn bytes into requests, without any I/O (into responses: L{mdproxy.http.responses}).
 
-The C parser (llhttp, by httptools) calls back while it reads; the readers here turn
-the callbacks around, so that their callers feed bytes and get values.  llhttp is strict
+The C parser (llhttp, by httptools) calls back while it reads; the readers turn the
+callbacks around, so that their callers feed bytes and get values.  llhttp is strict
 about line ends, chunks and numbers; what it leaves to its user is checked here: bounds,
 octets, Host, framing that two parsers could read in two ways (RFC 9112 section 6.3 and
-11.2).  Nothing else in the house imports httptools.
+11.2).  Nothing but these two readers knows httptools.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 import httptools
 from attrs import define, field, frozen
 
-from mdproxy.headers import for_instance
-from mdproxy.model import Request, ResponseHead
+from mdproxy.http.rules import END, MAX_FIELDS, is_field, is_length, says_close, trim
+from mdproxy.model import Request
 
 #: As many bytes are given to the C parser at once.
 _SLICE: Final = 4096
-
-#: What ends a head, a chunked body, and trailers.
-_END: Final = b"\r\n\r\n"
 
 _LINE_ENDS = re.compile(rb"[\r\n]*")
 
 #: Octets of a request target: visible ASCII without "#" (RFC 9112 section 3.2).
 _TARGET = re.compile(rb"/[!-\"$-~]*\Z")
 
-#: A field name is a token (RFC 9110 section 5.6.2).
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-
-#: A field value: no control bytes but the tab (RFC 9110 section 5.5).
-_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
-
 #: A Host: what a name, an IPv4 or bracketed IPv6 address and a port may hold.
 _HOST = re.compile(rb"[0-9A-Za-z._~:\[\]%-]*\Z")
-
-#: The last lines of chunks, from their last octet: no trailer field, or one.
-_LAST_LINES: Final = re.compile(rb"[^\r\n]\r\n\r\n\Z")
-
-#: How a response begins.
-_NAME: Final = b"HTTP/"
-
-_LENGTH = re.compile(rb"[0-9]{1,15}\Z")
 
 #: The digits of a chunk's size, and how many of them make sense.
 _DIGITS: Final = re.compile(rb"[0-9A-Fa-f]+")
@@ -56,7 +38,6 @@ _MAX_DIGITS: Final = 16
 #: What Nova's metadata API is asked with; everything else it would treat as GET.
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT"})
 
-_MAX_FIELDS: Final = 100
 _MAX_TARGET: Final = 8192
 _MAX_CHUNKS: Final = 4096
 
@@ -76,12 +57,6 @@ class BadRequest(Exception):
         """
         super().__init__(reason)
         self.status = status
-
-
-class BadResponse(Exception):
-    """
-    The bytes are not a response that may reach an instance.
-    """
 
 
 @frozen
@@ -110,7 +85,7 @@ class RequestReader:
     @ivar _raw: How many bytes it has taken so far.
     @ivar _line: Its first line, as far as it came.
     @ivar _leading: The part of an empty line that stood before it.
-    @ivar _tail: The latest three bytes of it, which may begin an L{_END}.
+    @ivar _tail: The latest three bytes of it, which may begin an L{END}.
     @ivar _left: How many bytes of its body, or of a chunk and what ends it, are still
         to come, if that was told.
     @ivar _size: The beginning of the line that tells a chunk's size, as far as it came;
@@ -228,11 +203,11 @@ class RequestReader:
             return min(limit, start + self._left)
         if self._size is not None:
             return data.find(b"\n", start, limit) + 1 or limit
-        seam = (self._tail + data[start : start + 3]).find(_END)
+        seam = (self._tail + data[start : start + 3]).find(END)
         if seam >= 0:
-            return start + seam + len(_END) - len(self._tail)
-        end = data.find(_END, start, limit)
-        return limit if end < 0 else end + len(_END)
+            return start + seam + len(END) - len(self._tail)
+        end = data.find(END, start, limit)
+        return limit if end < 0 else end + len(END)
 
     def _feed_slice(self, data: bytes) -> bool:
         """
@@ -332,14 +307,14 @@ class RequestReader:
         """
         A header field, or a trailer field (the parser calls this).
         """
-        value = _trim(name, value)
-        if _TOKEN.match(name) is None or _VALUE.match(value) is None:
+        value = trim(name, value)
+        if not is_field(name, value):
             raise BadRequest(400, "bad octets in a header field")
         # Trailers are checked and dropped: RFC 9110 section 6.5.1 lets nobody merge
         # them into the head.
         if not self._headed:
             self._headers.append((name.lower(), value))
-            if len(self._headers) > _MAX_FIELDS:
+            if len(self._headers) > MAX_FIELDS:
                 raise BadRequest(431, "too many header fields")
 
     def on_headers_complete(self) -> None:
@@ -376,7 +351,7 @@ class RequestReader:
         """
         self._begun = self._headed = self._expecting = False
         self._raw, self._line = 0, b""
-        keep_alive = self._parser.should_keep_alive() and not _says_close(self._headers)
+        keep_alive = self._parser.should_keep_alive() and not says_close(self._headers)
         self._over = not keep_alive
         self._done.append(
             Request(
@@ -421,7 +396,7 @@ class RequestReader:
                 raise BadRequest(400, "ambiguous framing")
             if codings[0].lower() != b"chunked":
                 raise BadRequest(501, "transfer coding")
-        if len(lengths) > 1 or any(_LENGTH.match(n) is None for n in lengths):
+        if len(lengths) > 1 or any(not is_length(n) for n in lengths):
             raise BadRequest(400, "bad Content-Length")
         if lengths and int(lengths[0]) > self._bounds.max_body:
             raise BadRequest(413, "body too large")
@@ -455,30 +430,6 @@ def check_request(request: Request, bounds: RequestBounds) -> None:
         raise BadRequest(413, "body too large")
 
 
-def _trim(name: bytes, value: bytes) -> bytes:
-    """
-    Take off the white space that llhttp leaves behind a value (RFC 9112 section 5.1).
-
-    Behind a coding llhttp itself passes over spaces, but no tab: what it does not see
-    must not be seen here.
-    """
-    coding = name.lower() == b"transfer-encoding"
-    return value.rstrip(b" " if coding else b" \t")
-
-
-def _says_close(fields: Iterable[tuple[bytes, bytes]]) -> bool:
-    """
-    Tell whether fields say that the connection ends: llhttp 9.1 overlooks it where a
-    tab follows.
-    """
-    return any(
-        word.strip(b" \t").lower() == b"close"
-        for name, value in fields
-        if name.lower() == b"connection"
-        for word in value.split(b",")
-    )
-
-
 def _check_line(method: bytes, target: bytes) -> None:
     """
     Check a request line.
@@ -497,263 +448,3 @@ def _cause(error: httptools.HttpParserError) -> BadRequest:
     if isinstance(error.__context__, BadRequest):
         return error.__context__
     return BadRequest(400, "malformed")
-
-
-@frozen
-class End:
-    """
-    A response is complete.
-
-    @ivar reusable: Whether the connection may carry another request.
-    """
-
-    reusable: bool
-
-
-#: What a response reader yields: the head, pieces of the body, then the end.
-ResponseEvent = ResponseHead | bytes | End
-
-
-@define
-class ResponseReader:
-    """
-    Bytes of one response in, its parts out.
-
-    One reader reads one final response, and the interim ones before it.
-
-    @ivar _head_request: Whether the response answers HEAD, and so has no body.
-    @ivar _max_head: How many bytes its head may take, interim ones included.
-    @ivar _raw: How many bytes it took before its head was complete.
-    @ivar _start: The first few bytes of a head.
-    @ivar _tail: The latest few bytes of a head, or of chunks.
-    @ivar _left: How many bytes of the body are still to come, if that was told.
-    @ivar _chunked: Whether the body comes in chunks.
-    @ivar _head_size: How many of them were fields.
-    """
-
-    _head_request: bool = False
-    _max_head: int = 65536
-    _parser: httptools.HttpResponseParser = field(init=False)
-    _events: list[ResponseEvent] = field(init=False, factory=list)
-    _headers: list[tuple[bytes, bytes]] = field(init=False, factory=list)
-    _phrase: bytes = field(init=False, default=b"")
-    _raw: int = field(init=False, default=0)
-    _start: bytes = field(init=False, default=b"")
-    _tail: bytes = field(init=False, default=b"")
-    _left: int | None = field(init=False, default=None)
-    _chunked: bool = field(init=False, default=False)
-    _head_size: int = field(init=False, default=0)
-    _interim: int = field(init=False, default=0)
-    _headed: bool = field(init=False, default=False)
-    _bodiless: bool = field(init=False, default=False)
-    _until_close: bool = field(init=False, default=False)
-    _ended: bool = field(init=False, default=False)
-    _excess: bool = field(init=False, default=False)
-
-    def __attrs_post_init__(self) -> None:
-        """
-        Start a parser that calls back to this reader.
-        """
-        self._parser = httptools.HttpResponseParser(self)
-
-    def feed(self, data: bytes) -> list[ResponseEvent]:
-        """
-        Read some bytes.
-
-        @param data: What came off the wire, cut anywhere.
-
-        @return: What these bytes hold of the response, in order.
-
-        @raise BadResponse: If the bytes are no response that may be relayed.  Events
-            of the same bytes before the fault are dropped.
-        """
-        if self._ended:
-            raise BadResponse("bytes after the response")
-        while data and not self._ended:
-            end = len(data)
-            if not self._headed:
-                end = self._find_cut(data)
-                self._check_start(data)
-            elif self._left is not None:
-                end = self._left
-            self._parse(data[:end])
-            data = data[end:]
-        # The response was whole before it: a body where none may be (RFC 9110 section
-        # 6.4.1), or a response to nobody.
-        self._excess = self._excess or bool(data)
-        events, self._events = self._events, []
-        if self._ended and self._excess:
-            events = [End(False) if isinstance(e, End) else e for e in events]
-        return events
-
-    def _find_cut(self, data: bytes) -> int:
-        """
-        Find up to where to give data to the parser: no further than to a head's end.
-
-        @return: How many bytes.
-        """
-        tail = self._tail[-3:]
-        end = (tail + data).find(_END)
-        return len(data) if end < 0 else end + len(_END) - len(tail)
-
-    def _check_start(self, data: bytes) -> None:
-        """
-        Demand that each head begins with the protocol's name: llhttp passes over line
-        ends before it, and takes others for HTTP.
-        """
-        self._start = (self._start + data[: len(_NAME)])[: len(_NAME)]
-        if not _NAME.startswith(self._start):
-            raise BadResponse("not HTTP")
-
-    def _parse(self, data: bytes) -> None:
-        """
-        Give bytes to the parser.
-        """
-        in_head = not self._headed
-        if in_head or self._chunked:
-            self._tail = (self._tail + data)[-5:]
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            raise BadResponse("switching protocols") from None
-        except httptools.HttpParserError as error:
-            if not self._ended:
-                raise self._cause(error) from None
-            self._excess = True
-        if in_head:
-            self._raw += len(data)
-            if self._raw > self._max_head:
-                raise BadResponse("head too large")
-        elif self._chunked and self._ended:
-            # llhttp passes over line ends behind a response, too.
-            self._excess |= _LAST_LINES.match(self._tail) is None
-
-    def close(self) -> list[ResponseEvent]:
-        """
-        Learn that Nova closed the connection.
-
-        @return: The end, if only the end of the connection could tell it.
-
-        @raise BadResponse: If the response is not complete.
-        """
-        if self._headed and self._until_close and not self._ended:
-            self._ended = True
-            return [End(False)]
-        raise BadResponse("connection closed before the end of the response")
-
-    def on_message_begin(self) -> None:
-        """
-        A response begins (the parser calls this).
-        """
-        if self._ended:
-            self._excess = True
-            raise BadResponse("bytes after the response")
-        self._headers, self._phrase = [], b""
-
-    def on_status(self, part: bytes) -> None:
-        """
-        A piece of the reason phrase (the parser calls this).
-        """
-        self._phrase += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """
-        A header field, or a trailer field (the parser calls this).
-        """
-        value = _trim(name, value)
-        if _TOKEN.match(name) is None or _VALUE.match(value) is None:
-            raise BadResponse("bad octets in a header field")
-        if not self._headed:
-            self._headers.append((name, value))
-            self._head_size += len(name) + len(value) + 4
-            if len(self._headers) > _MAX_FIELDS * 2:
-                raise BadResponse("too many header fields")
-            if self._head_size > self._max_head:
-                raise BadResponse("head too large")
-
-    def on_headers_complete(self) -> None:
-        """
-        A head is complete: an interim one, or the one that counts.
-        """
-        status = self._parser.get_status_code()
-        if status == 101 or not 100 <= status <= 599:
-            raise BadResponse("status out of range")
-        if self._parser.get_http_version() not in ("1.0", "1.1"):
-            raise BadResponse("not HTTP/1.0 or 1.1")
-        if _VALUE.match(self._phrase) is None:
-            raise BadResponse("bad octets in the reason phrase")
-        length = self._framing()
-        if status < 200:
-            if length or self._chunked:
-                raise BadResponse("body of an interim response")
-            self._interim += 1
-            if self._interim > 8:
-                raise BadResponse("too many interim responses")
-            return
-        self._headed, self._left, self._tail = True, length, b""
-        self._bodiless = self._head_request or status in (204, 304)
-        self._events.append(
-            ResponseHead(
-                status, self._phrase, for_instance(tuple(self._headers)), length
-            )
-        )
-        if self._bodiless:
-            self._end()
-
-    def _framing(self) -> int | None:
-        """
-        Read how long the body is; refuse what could be read in two ways.
-
-        @return: The length, or C{None} where chunks or the connection's end tell.
-        """
-        codings = [v for n, v in self._headers if n.lower() == b"transfer-encoding"]
-        lengths = [v for n, v in self._headers if n.lower() == b"content-length"]
-        if codings and (lengths or [c.lower() for c in codings] != [b"chunked"]):
-            raise BadResponse("ambiguous framing")
-        if codings and self._parser.get_http_version() == "1.0":
-            raise BadResponse("chunks in HTTP/1.0")
-        if len(lengths) > 1 or any(_LENGTH.match(n) is None for n in lengths):
-            raise BadResponse("bad Content-Length")
-        self._chunked = bool(codings)
-        self._until_close = not codings and not lengths
-        return int(lengths[0]) if lengths else None
-
-    def on_body(self, part: bytes) -> None:
-        """
-        A piece of the body, without chunk framing (the parser calls this).
-        """
-        if self._ended:
-            self._excess = True
-        else:
-            self._events.append(part)
-            if self._left is not None:
-                self._left -= len(part)
-
-    def on_message_complete(self) -> None:
-        """
-        A response is complete (the parser calls this).
-        """
-        if not self._headed:
-            self._start = self._tail = b""
-        elif not self._ended:
-            self._end()
-
-    def _end(self) -> None:
-        """
-        Note the end of the response.
-
-        Nothing follows an answer that has no body only because of its method or status:
-        a body that comes all the same, and late, would begin the answer to whoever asks
-        next, and what it says may be an instance's own choice.
-        """
-        self._ended = True
-        keeps = self._parser.should_keep_alive() and not _says_close(self._headers)
-        self._events.append(End(keeps and not self._bodiless))
-
-    def _cause(self, error: httptools.HttpParserError) -> BadResponse:
-        """
-        Find what a callback raised, for the C parser wraps it.
-        """
-        if isinstance(error.__context__, BadResponse):
-            return error.__context__
-        return BadResponse("malformed")

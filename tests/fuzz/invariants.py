@@ -17,10 +17,12 @@ from mdproxy.headers import IdentityFields, for_nova, host_line
 from mdproxy.http import known
 from mdproxy.http.parsing import (
     BadRequest,
-    BadResponse,
-    End,
     RequestBounds,
     RequestReader,
+)
+from mdproxy.http.responses import (
+    BadResponse,
+    End,
     ResponseEvent,
     ResponseReader,
 )
