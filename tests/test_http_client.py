@@ -136,6 +136,20 @@ class NovaConnectionTests(SynchronousTestCase):
         )
         self.assertEqual(self.connection.served, 1)
 
+    def test_more_behind(self) -> None:
+        """
+        An answer whose last piece is as large as one can be is the last on its
+        connection: what Nova may have sent behind it would be the next answer.
+        """
+        for size, is_kept in ((65535, True), (65536, False)):
+            self.setUp()
+            exchange = self.start(ask())
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+            length = size - len(head % size)
+            self.say(head % length + b"x" * length)
+            self.assertEqual(exchange.told[-1], "done")
+            self.assertEqual(self.wire.closed is None, is_kept)
+
     def test_kept(self) -> None:
         """
         One request after another is answered on it.

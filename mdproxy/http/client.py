@@ -9,7 +9,8 @@ the handshake and the check of Nova's name: nothing is written before.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from socket import MSG_PEEK
+from typing import Any, Final
 from typing import Protocol as Shape
 
 from attrs import frozen
@@ -31,6 +32,9 @@ from mdproxy.interfaces import IExchange
 from mdproxy.model import ResponseHead
 from mdproxy.sweep import NEVER
 from mdproxy.tls import CertificateRefused, ClientTls, describe_failure
+
+#: How much is read from a socket at once (C{bufferSize} of Twisted's transports).
+_READ: Final = 65536
 
 
 class UpstreamError(Exception):
@@ -121,6 +125,8 @@ class NovaConnection(Protocol):
     @ivar status: The status that Nova gave the request in flight, or the last one; 0
         before there is one.
     @ivar deadline: When it times out, for the sweep.
+    @ivar _filled: Whether the latest piece was as large as one can be, so that more may
+        be behind it.
     @ivar _reader: Reads the answer; C{None} as long as nothing of it has come that is
         not read at once.
     """
@@ -149,6 +155,7 @@ class NovaConnection(Protocol):
         self.deadline = clock.seconds() + patience.connect
         self._reader: ResponseReader | None = None
         self._headed = False
+        self._filled = False
         self._paused = False
         self._usable = False
         self._gone = False
@@ -227,6 +234,7 @@ class NovaConnection(Protocol):
         """
         Read a piece of the answer.
         """
+        self._filled = len(data) >= _READ
         exchange = self.exchange
         if exchange is None:
             # A response to nobody must not become the next instance's.
@@ -301,7 +309,7 @@ class NovaConnection(Protocol):
         The response is complete: be free before anybody asks for a connection.
         """
         self.served += 1
-        if reusable:
+        if reusable and not self._has_more():
             self.exchange = self._reader = None
             self._headed = False
             self._read_on()
@@ -310,6 +318,22 @@ class NovaConnection(Protocol):
         else:
             self._leave(UpstreamUnavailable("Nova does not keep the connection"))
         exchange.done()
+
+    def _has_more(self) -> bool:
+        """
+        Tell whether more may have come than was read, as far as can be known here.
+
+        It belongs to nobody, and would be taken for the next answer.
+        """
+        if self._tls is None:
+            return self._filled
+        try:
+            self.transport.getHandle().recv(1, MSG_PEEK)
+        except SSL.WantReadError:
+            return False
+        except SSL.Error:
+            return True
+        return True
 
     def _read_on(self) -> None:
         """

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
+from mdproxy.http.client import Patience
 from mdproxy.http.front import ChannelBounds
 from mdproxy.nova_config import TlsFiles
+from mdproxy.upstream import Extent
 from tests.datapath.scene import (
     Asked,
     DataPathCase,
@@ -517,6 +521,27 @@ class TlsTests(DataPathCase):
             target = f"/latest/{number}"
             self.assertEqual(await self.ask(target, guest), body_of("i-1", target))
         self.assertEqual(len(self.nova.talks), 1)
+
+    async def test_excess(self) -> None:
+        """
+        What Nova sends behind an answer, in a record of its own, is not what the next
+        instance gets, though that waited for just this connection.
+        """
+        self.pool.renew(self.pool.endpoints, Patience(), Extent(1, 1000))
+        held: list[Asked] = []
+        self.nova.script.append(held.append)
+        first, second = await self.guest(1), await self.guest(2)
+        first.get("/a")
+        await self.until(lambda: self.nova.asked)
+        second.get("/b")
+        while not self.pool.describe()["waiting"]:
+            await deferLater(reactor, 0, lambda: None)
+        # A record holds 16 KiB at most.
+        size = 16384 - len(b"HTTP/1.1 200 OK\r\nContent-Length: 16300\r\n\r\n")
+        held[0].talk.answer(body_of("i-1", "/a", size))
+        held[0].talk.answer(b"of nobody")
+        self.assertEqual((await self.hear(first)).body, body_of("i-1", "/a", size))
+        self.assertEqual((await self.hear(second)).body, body_of("i-2", "/b"))
 
     async def test_unread(self) -> None:
         """
