@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field, frozen
 from oslo_config import cfg, types
@@ -257,6 +257,13 @@ def _options(section: str) -> Mapping[str, cfg.Opt]:
     return {option.name: option for option in options}
 
 
+#: Types of which an empty value is none.
+_NUMBERS: Final = (Seconds, types.Boolean, types.Integer)
+
+#: So many faults of a file are told; what comes after them is not looked at.
+_MOST_FAULTS: Final = 100
+
+
 def _right(kind: Any) -> str:
     """
     Say what values a type has.
@@ -438,7 +445,14 @@ class Settings:
         """
         passed: dict[str, list[str]] = {}
         seen: set[tuple[str, str]] = set()
+        most = len(self.faults) + _MOST_FAULTS
         for setting in content:
+            if len(self.faults) >= most:
+                self.faults.append(
+                    f"{setting.place}: too many faults: the rest of the "
+                    "file was not looked at"
+                )
+                break
             section = _canonical(setting.section)
             key = (section, setting.option)
             if _is_neutrons(section, setting.option):
@@ -504,6 +518,9 @@ class Settings:
         if not declared.secret and _SECRET.search(value):
             text = f"must not refer to {_SECRET_NAME}, which is shown nowhere"
             self.fault(section, declared.name, text)
+        elif not value.strip() and isinstance(declared.type, _NUMBERS):
+            # oslo.config would take it for "no number".
+            self.fault(section, declared.name, f"is empty: {_right(declared.type)}")
         elif "\n" in value and not isinstance(declared.type, types.List):
             text = f"{quoted} runs over several lines: {_CONTINUED}"
             self.fault(section, declared.name, text)

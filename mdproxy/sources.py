@@ -74,11 +74,12 @@ class _Choice:
         """
         Have these in the book of ports, and of others only those that are these.
         """
-        for inventory in self.inventories.values():
-            inventory.page.show()
+        # First hidden, then shown: two may say the same by the same names.
         for place, inventory in others.inventories.items():
             if place not in self.inventories:
                 inventory.page.hide()
+        for inventory in self.inventories.values():
+            inventory.page.show()
 
 
 @define(eq=False)
@@ -254,6 +255,14 @@ def _check(choice: _Choice, former: _Choice) -> None:
         f"{source.name}: {source.describe()['problem']}"
         for source in choice.besides(former)
         if source.state is SourceState.FAILED
+    ]
+    faults += [
+        f"{source.name}: knows no port: {source.describe()['problem']}"
+        for place, inventory in choice.inventories.items()
+        if place not in former.inventories
+        and (source := inventory.source).state is not SourceState.FAILED
+        and source.describe()["problem"] is not None
+        and not source.describe()["ports"]
     ]
     if faults:
         raise ConfigError(faults)

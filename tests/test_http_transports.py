@@ -553,6 +553,23 @@ class AtOnceTests(TransportTests):
         settle(self.reactor)
         self.assertRaises(ConnectionResetError, stranger.recv, 100)
 
+    def test_blind(self) -> None:
+        """
+        Where it can't be looked nothing is sent, and no connection is left waiting.
+        """
+        protocols = [Noting(), Noting()]
+        look_before_sending(self.reactor, lambda: 1 // 0)
+        for protocol in protocols:
+            self.connect(protocol)
+            self.addCleanup(self.peer.close)
+        for protocol in protocols:
+            protocol.transport.write(b"for whom")
+        self.reactor.runUntilCurrent()
+        settle(self.reactor)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        for protocol in protocols:
+            self.assertEqual(protocol.told, ["made", "ConnectionAborted"])
+
     def test_looks(self) -> None:
         """
         Where many connections send it is looked again after every few.

@@ -352,6 +352,17 @@ class StillHoldsTests(SynchronousTestCase):
         world.point(OTHER_MAC, "red", "10.0.0.6")
         self.assertTrue(world.lookup.still_holds(identity, CALLER))
 
+    def test_clock_set_back(self) -> None:
+        """
+        A lease that had ended counts again where the wall clock is set back.
+        """
+        world = settled(Policy(refuse_lease_conflict=True))
+        world.lease(OTHER_MAC, EPOCH + 60)
+        world.wall += 60
+        self.assertIsInstance(world.lookup.verdict(CALLER), Identity)
+        world.wall -= 60
+        self.assertIsInstance(world.lookup.verdict(CALLER), Refusal)
+
     def test_neighbour(self) -> None:
         """
         It does not hold when the neighbour entry points elsewhere, nowhere, or did so

@@ -271,6 +271,31 @@ class SettingsTests(SynchronousTestCase):
             default = self.settings().value(section, option)
             self.assertEqual(settings.value(section, option), default)
 
+    def test_empty_numbers(self) -> None:
+        """
+        A number, a time or a yes or no that is empty is a fault, and the default holds.
+        """
+        for section, option in (
+            ("DEFAULT", "nova_metadata_port"),
+            ("DEFAULT", "nova_metadata_insecure"),
+            ("hold", "other"),
+            ("limits", "max_connections"),
+        ):
+            settings = self.settings(f"[{section}]\n{option} =\n")
+            [fault] = settings.faults
+            self.assertIn(f"{option}: is empty: ", fault)
+            default = self.settings().value(section, option)
+            self.assertEqual(settings.value(section, option), default)
+
+    def test_nonsense_without_end(self) -> None:
+        """
+        Of a file that holds nothing but nonsense the first hundred faults are told.
+        """
+        lines = "".join(f"[limits]\nnonsense{number} = 1\n" for number in range(5000))
+        settings = self.settings(lines)
+        self.assertEqual(len(settings.faults), 101)
+        self.assertIn("the rest of the file was not looked at", settings.faults[-1])
+
     def test_comments_behind_values_are_explained(self) -> None:
         """
         What looks like a comment behind a value is a fault that says what to do.

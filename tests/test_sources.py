@@ -160,6 +160,25 @@ class SourcesTests(SecrecyTestCase):
             [None, "i-other", None, "i-4"],
         )
 
+    def test_the_same_file_by_another_name(self) -> None:
+        """
+        Where the same file is named in another way nobody is forgotten.
+        """
+        for _ in range(2):
+            parent, _, name = self.config.static_path.rpartition("/")
+            self.take(static_path=f"{parent}/./{name}")
+            self.assertEqual(self.instance(1), "i-1")
+
+    def test_nobody_known(self) -> None:
+        """
+        A file of which every entry is refused is not taken.
+        """
+        path = self.listing("wrong", port(1).replace("fa:16", "nonsense"))
+        with self.assertRaises(ConfigError) as raised:
+            self.prepare(static_path=path)
+        self.assertIn("knows no port", raised.exception.faults[0])
+        self.assertEqual(self.instance(1), "i-1")
+
     def test_undone(self) -> None:
         """
         Undone, before it has changed over or after, all is as it was.

@@ -111,10 +111,13 @@ class Outbox:
         waiting, self._waiting = self._waiting, []
         if len(waiting) == 1:
             self._at_once = _ALONE
-        for number, connection in enumerate(waiting):
-            if number % _UNSEEN == 0:
-                self.look()
+        unseen = _UNSEEN
+        for connection in waiting:
             try:
+                if unseen == _UNSEEN:
+                    self.look()
+                    unseen = 0
+                unseen += 1
                 connection.flush()
             except Exception:
                 # As where the reactor calls: the fault costs this connection alone.

@@ -121,12 +121,24 @@ class InstanceLookup:
         """
         facts = self.facts(caller)
         verdict = decide(facts, self._policy, self._is_doubtful(facts))
-        if isinstance(verdict, Identity) and not facts.turned:
+        if isinstance(verdict, Identity) and not self._may_change(facts):
             recognised = self._recognised.setdefault(caller.network, {})
             if len(recognised) >= _REMEMBERED:
                 recognised.clear()
             recognised[caller] = verdict
         return verdict
+
+    def _may_change(self, facts: Facts) -> bool:
+        """
+        Tell whether a verdict may be another one in a moment though no fact changes: a
+        turn counts for this connection alone, and an ended lease for as long as the
+        wall clock is not set back.
+        """
+        if facts.turned:
+            return True
+        network, address = facts.caller.network, facts.caller.address
+        had = self._books.leases.holder(network, address, float("-inf"))
+        return had is not facts.lease
 
     def _has_ended(self, lease: Lease) -> bool:
         """
