@@ -18,11 +18,11 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.http.transports import (
+    CountingTls,
     _is_known,
     accept_at_once,
     connect_at_once,
@@ -773,4 +773,4 @@ class StockTests(SynchronousTestCase):
         """
         creator = client_tls("nova", None, None, None, insecure=True)
         factory = encrypt_at_once(creator, Factory.forProtocol(Noting))
-        self.assertIs(factory.protocol, TLSMemoryBIOProtocol)
+        self.assertIs(factory.protocol, CountingTls)

@@ -37,6 +37,7 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
     UpstreamUnavailable,
 )
+from mdproxy.http.transports import CountingTls
 from mdproxy.nova_config import Endpoint as NovaEndpoint
 from mdproxy.nova_config import TlsFiles, UpstreamConfig
 from mdproxy.sweep import PERIOD, Sweep
@@ -160,6 +161,7 @@ class _World:
         if self.server is not None:
             nova = TLSMemoryBIOFactory(self.server, False, nova, self.clock)
         tls = TLSMemoryBIOFactory(self.tls, True, factory, self.clock)
+        tls.protocol = CountingTls
         ours: Any = tls.buildProtocol(None)
         theirs: Any = nova.buildProtocol(None)
         self.pumps.append(

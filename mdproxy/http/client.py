@@ -9,7 +9,6 @@ the handshake and the check of Nova's name: nothing is written before.
 from __future__ import annotations
 
 from contextlib import suppress
-from socket import MSG_PEEK
 from typing import Any, Final
 from typing import Protocol as Shape
 
@@ -125,6 +124,8 @@ class NovaConnection(Protocol):
     @ivar status: The status that Nova gave the request in flight, or the last one; 0
         before there is one.
     @ivar deadline: When it times out, for the sweep.
+    @ivar _asked_in: With TLS, how often its transport had been given bytes when the
+        request in flight was sent.
     @ivar _filled: Whether the latest piece was as large as one can be, so that more may
         be behind it.
     @ivar _reader: Reads the answer; C{None} as long as nothing of it has come that is
@@ -156,6 +157,7 @@ class NovaConnection(Protocol):
         self._reader: ResponseReader | None = None
         self._headed = False
         self._filled = False
+        self._asked_in = -1
         self._paused = False
         self._usable = False
         self._gone = False
@@ -195,6 +197,8 @@ class NovaConnection(Protocol):
         request = exchange.request
         self.exchange = exchange
         self.status = 0
+        if self._tls is not None:
+            self._asked_in = self.transport.reads
         self.deadline = self._clock.seconds() + self._patience.first_byte
         self.transport.write(exchange.wire + self._host + (request.body or b""))
 
@@ -236,6 +240,10 @@ class NovaConnection(Protocol):
         """
         self._filled = len(data) >= _READ
         exchange = self.exchange
+        if self._tls is not None and self.transport.reads == self._asked_in:
+            # It had come before the request went out.
+            self._give_up(UpstreamBroken("bytes before the request"))
+            return
         if exchange is None:
             # A response to nobody must not become the next instance's.
             self._give_up(UpstreamBroken("bytes without a request"))
@@ -309,7 +317,8 @@ class NovaConnection(Protocol):
         The response is complete: be free before anybody asks for a connection.
         """
         self.served += 1
-        if reusable and not self._has_more():
+        # Where more may have come than was read it would be taken for the next answer.
+        if reusable and not self._filled:
             self.exchange = self._reader = None
             self._headed = False
             self._read_on()
@@ -318,22 +327,6 @@ class NovaConnection(Protocol):
         else:
             self._leave(UpstreamUnavailable("Nova does not keep the connection"))
         exchange.done()
-
-    def _has_more(self) -> bool:
-        """
-        Tell whether more may have come than was read, as far as can be known here.
-
-        It belongs to nobody, and would be taken for the next answer.
-        """
-        if self._tls is None:
-            return self._filled
-        try:
-            self.transport.getHandle().recv(1, MSG_PEEK)
-        except SSL.WantReadError:
-            return False
-        except SSL.Error:
-            return True
-        return True
 
     def _read_on(self) -> None:
         """

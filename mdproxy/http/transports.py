@@ -435,6 +435,26 @@ def connect_at_once(reactor: Any) -> Any:
     return reactor
 
 
+class CountingTls(TLSMemoryBIOProtocol):
+    """
+    TLS that counts how often it was given bytes.
+
+    What is read may hold more than one record, so more than one call of the protocol's
+    C{dataReceived} can come of it.
+
+    @ivar reads: How often it was given bytes so far.
+    """
+
+    reads = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Provide C{IProtocol.dataReceived}.
+        """
+        self.reads += 1
+        super().dataReceived(data)
+
+
 def encrypt_at_once(
     creator: IOpenSSLClientConnectionCreator, factory: IProtocolFactory
 ) -> TLSMemoryBIOFactory:
@@ -448,7 +468,7 @@ def encrypt_at_once(
     @return: A factory for the connections of an endpoint.
     """
     encrypted = TLSMemoryBIOFactory(creator, True, factory)
-    encrypted.protocol = TLSMemoryBIOProtocol
+    encrypted.protocol = CountingTls
     return encrypted
 
 

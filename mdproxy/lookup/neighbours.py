@@ -259,8 +259,16 @@ class NeighbourSource(Service):
         """
         Bring the book up to what the kernel knows now.
 
-        One system call where there is no news.  A call from within an observer of the
-        book does nothing: the call that told the observer is still at work.
+        One system call where there is no news, and none where no device is watched.  A
+        call from within an observer of the book does nothing: the call that told the
+        observer is still at work.
+        """
+        if self._devices:
+            self._drain()
+
+    def _drain(self) -> None:
+        """
+        Read what the kernel has told, whomever it is about.
         """
         news = self._news
         certain = not self._doubt and self._dump is None
@@ -338,7 +346,7 @@ class NeighbourSource(Service):
         """
         Read the news that have come.
         """
-        self.drain()
+        self._drain()
 
     def logPrefix(self) -> str:
         """
@@ -382,7 +390,7 @@ class NeighbourSource(Service):
             return
         self._reactor.addReader(self)
         self._doubt = True
-        self.drain()
+        self._drain()
 
     def _close(self) -> None:
         """
@@ -425,7 +433,7 @@ class NeighbourSource(Service):
         Read the table for devices that have come.
         """
         self._soon = None
-        self.drain()
+        self._drain()
 
     def _read(self, news: NetlinkSocket) -> None:
         """
