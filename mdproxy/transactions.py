@@ -9,7 +9,7 @@ for every request writes one.  No body, field or signature is in them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from mdproxy.model import Caller
@@ -30,6 +30,8 @@ Transaction = tuple[float, float, Caller, str | None, bytes, bytes, int, int, st
 class Transactions:
     """
     The ring of the latest transactions.
+
+    @ivar note: Writes down a L{Transaction}; the ring's own method, for speed.
     """
 
     def __init__(self) -> None:
@@ -37,12 +39,7 @@ class Transactions:
         Begin with none.
         """
         self._ring: deque[Transaction] = deque(maxlen=MOST)
-
-    def note(self, transaction: Transaction) -> None:
-        """
-        Write down a transaction.
-        """
-        self._ring.append(transaction)
+        self.note: Callable[[Transaction], None] = self._ring.append
 
     def describe(self) -> Sequence[Mapping[str, Any]]:
         """

@@ -172,6 +172,8 @@ class NovaConnection(Protocol):
             return
         self.transport.setTcpNoDelay(True)
         if self._tls is None:
+            # Twisted's endpoint stands between only to learn that we are connected.
+            self.transport.protocol = self
             self._become_ready()
 
     def handshakeCompleted(self) -> None:
