@@ -467,13 +467,23 @@ class Exchange:
         @param body: As much of the body as there is.
         """
         assert self._identity is not None
-        if head.status < 400:
-            self._proxy.note_served(self._identity.port)
+        if head.status < 400 and not self._proxy.was_served(self._identity.port):
+            self._note_served()
         self._relaying = True
         self._status = head.status
+        self._body = b""
         self._reply.begin(head.status, head.phrase, head.fields, head.length)
         if body:
             self._reply.write(bytes(body))
+
+    def _note_served(self) -> None:
+        """
+        Remember that Nova knows the instance, if the answer shows it: of what not all
+        instances have, C{/} for one, Nova may speak without looking for it.
+        """
+        assert self._identity is not None
+        if _EVERYONE_HAS.match(self.request.target) is not None:
+            self._proxy.note_served(self._identity.port)
 
     def _end(self) -> None:
         """

@@ -49,7 +49,10 @@ class Wire(StringTransport):
     @ivar peer_ended: Whether the peer was told that no more comes.
     @ivar closed: Why the connection is gone; C{None} where it is not.
     @ivar no_delay: Whether small pieces go out at once.
+    @ivar unsent: Whether what was written waits for the end of the turn.
     """
+
+    unsent = False
 
     #: As in L{twisted.internet.abstract.FileDescriptor}.
     buffer_size = 65536

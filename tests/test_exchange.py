@@ -1236,7 +1236,7 @@ class AgainTests(ProxyTestCase):
         Once Nova has answered for a port, a 404 is what it says; another instance on
         the same port is another matter.
         """
-        self.ask(b"/latest/user-data")
+        self.ask(b"/latest/meta-data/")
         self.upstream.answer(200)
         _exchange, reply = self.ask()
         self.upstream.answer(404, b"deleted")
@@ -1256,6 +1256,18 @@ class AgainTests(ProxyTestCase):
         for status in (400, 404, 501):
             self.ask(b"/latest/user-data")
             self.upstream.answer(status)
+        exchange, reply = self.ask()
+        self.upstream.answer(404, b"not yet")
+        self.assertTrue(reply.silent)
+        exchange.cancel()
+
+    def test_what_shows_nothing(self) -> None:
+        """
+        Nor does what Nova may say without looking for the instance.
+        """
+        for target in (b"/", b"/openstack/latest/user_data"):
+            self.ask(target)
+            self.upstream.answer(200)
         exchange, reply = self.ask()
         self.upstream.answer(404, b"not yet")
         self.assertTrue(reply.silent)

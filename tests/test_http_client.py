@@ -136,6 +136,18 @@ class NovaConnectionTests(SynchronousTestCase):
         )
         self.assertEqual(self.connection.served, 1)
 
+    def test_answer_before_the_request(self) -> None:
+        """
+        What comes while the request waits to go out is no answer to it: the request is
+        told that it was not sent, and the connection is gone.
+        """
+        exchange = self.start(ask())
+        self.wire.unsent = True
+        self.say(_OK)
+        self.assertEqual([type(each) for each in exchange.told], [UpstreamBroken])
+        self.assertIs(exchange.sent, False)
+        self.assertIsNotNone(self.wire.closed)
+
     def test_more_behind(self) -> None:
         """
         An answer whose last piece is as large as one can be is the last on its
@@ -257,13 +269,25 @@ class NovaConnectionTests(SynchronousTestCase):
 
     def test_no_answer(self) -> None:
         """
-        Nova has so long to answer, and as long again for each further piece.
+        Nova has so long for the head, in however many pieces it comes, and as long
+        again for each further piece; a small body that can be asked for again has less.
         """
-        exchange = self.start(ask())
+        large = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+        self.start(ask())
+        self.clock.advance(10)
+        self.say(large[:9])
         self.assertEqual(self.connection.deadline, 30)
+        self.clock.advance(10)
+        self.say(large[9:])
+        self.assertEqual(self.connection.deadline, 50)
+        self.clock.advance(10)
+        self.say(b"x")
+        self.assertEqual(self.connection.deadline, 60)
+        self.setUp()
+        exchange = self.start(ask())
         self.clock.advance(20)
         self.say(_OK[:-1])
-        self.assertEqual(self.connection.deadline, 50)
+        self.assertEqual(self.connection.deadline, 23)
         self.connection.timed_out()
         self.assertEqual(exchange.summary, [200, b"o", UpstreamTimedOut])
         self.assertEqual(exchange.sent, True)

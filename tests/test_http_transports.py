@@ -490,23 +490,26 @@ class AtOnceTests(TransportTests):
         self.reactor.runUntilCurrent()
         self.assertEqual(read_now(self.peer), b"headbody")
         transport.writeSequence([b"more", b" of it"])
+        self.reactor.runUntilCurrent()
         self.assertEqual(read_now(self.peer), b"more of it")
         self.assertEqual(self.reactor.getWriters(), [])
 
     def test_alone(self) -> None:
         """
         After a turn in which only one connection wrote, the next few writes go out
-        before theirs ends; then it is tried again.
+        before theirs ends; then it is tried again.  The side that connects always waits
+        for its end, and can be asked whether it does.
         """
         transport = self.connect(Noting())
         kept = []
         for _ in range(50):
             transport.write(b"x")
             kept.append(read_now(self.peer) is None)
+            self.assertEqual(transport.unsent, kept[-1])
             self.reactor.runUntilCurrent()
             if kept[-1]:
                 self.assertEqual(read_now(self.peer), b"x")
-        self.assertEqual(kept, [number % 16 == 0 for number in range(50)])
+        self.assertEqual(kept, [self.client or n % 16 == 0 for n in range(50)])
 
     def test_together(self) -> None:
         """
@@ -576,9 +579,11 @@ class AtOnceTests(TransportTests):
         """
         looks: list[int] = []
         look_before_sending(self.reactor, lambda: looks.append(1))
+        transports = []
         for _ in range(40):
-            transport = self.connect(Noting())
+            transports.append(self.connect(Noting()))
             self.addCleanup(self.peer.close)
+        for transport in transports:
             transport.write(b"more")
         self.reactor.runUntilCurrent()
         self.assertEqual(len(looks), 3)

@@ -32,6 +32,10 @@ from mdproxy.model import ResponseHead
 from mdproxy.sweep import NEVER
 from mdproxy.tls import CertificateRefused, ClientTls, describe_failure
 
+#: A body of so many bytes at most comes without pauses of more than so many seconds.
+_SMALL: Final = 65536
+_SMALL_PAUSE: Final = 3.0
+
 #: How much is read from a socket at once (C{bufferSize} of Twisted's transports).
 _READ: Final = 65536
 
@@ -242,9 +246,8 @@ class NovaConnection(Protocol):
         """
         self._filled = len(data) >= _READ
         exchange = self.exchange
-        if self._tls is not None and self.transport.reads == self._asked_in:
-            # It had come before the request went out.
-            self._give_up(UpstreamBroken("bytes before the request"))
+        if self._is_early():
+            self._give_up(UpstreamBroken("bytes before the request"), sent=False)
             return
         if exchange is None:
             # A response to nobody must not become the next instance's.
@@ -259,11 +262,24 @@ class NovaConnection(Protocol):
             self._reader = ResponseReader(head_request)
         self._read(self._reader, data)
 
+    def _is_early(self) -> bool:
+        """
+        Tell whether what comes now had come before the request in flight went out: the
+        request waits for the end of the turn still, or what comes was read, with TLS,
+        before it was sent.
+        """
+        if self._tls is None:
+            return getattr(self.transport, "unsent", False)
+        return self.transport.reads == self._asked_in or getattr(
+            self.transport.transport, "unsent", False
+        )
+
     def _read(self, reader: ResponseReader, data: bytes) -> None:
         """
         Read a piece of an answer that is not known.
         """
-        if not self._paused:
+        # The head has one deadline, however many bytes it comes in.
+        if self._headed and not self._paused:
             self.deadline = self._clock.seconds() + self._patience.first_byte
         try:
             events = reader.feed(data)
@@ -310,9 +326,21 @@ class NovaConnection(Protocol):
             elif isinstance(event, ResponseHead):
                 self._headed = True
                 self.status = event.status
+                self._bound_body(exchange, event)
                 exchange.head(event)
             else:
                 self._end(exchange, event.reusable)
+
+    def _bound_body(self, exchange: IExchange, head: ResponseHead) -> None:
+        """
+        Give the body its time: little where little is to come, for whoever asked hears
+        nothing before all of it is there, and it can be asked for again.
+        """
+        patience = self._patience.first_byte
+        is_small = head.length is not None and head.length <= _SMALL
+        if is_small and exchange.request.method == b"GET":
+            patience = min(patience, _SMALL_PAUSE)
+        self.deadline = self._clock.seconds() + patience
 
     def _end(self, exchange: IExchange, reusable: bool) -> None:
         """
@@ -346,13 +374,15 @@ class NovaConnection(Protocol):
         self.deadline = self._clock.seconds() + self._patience.idle
         self._owner.ready(self)
 
-    def _give_up(self, error: UpstreamError) -> None:
+    def _give_up(self, error: UpstreamError, *, sent: bool = True) -> None:
         """
         Be gone, and let the exchange know.
+
+        @param sent: Whether any byte of its request may have reached Nova.
         """
         exchange = self._leave(error)
         if exchange is not None:
-            exchange.failed(error, True)
+            exchange.failed(error, sent)
 
     def _leave(self, error: UpstreamError) -> IExchange | None:
         """

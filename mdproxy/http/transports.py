@@ -96,7 +96,7 @@ class Outbox:
 
         @return: Whether it will be told to; if not, it is to send at once.
         """
-        if self._at_once:
+        if self._at_once and not connection.patient:
             self._at_once -= 1
             return False
         if not self._waiting:
@@ -109,7 +109,7 @@ class Outbox:
         Have all of them send.
         """
         waiting, self._waiting = self._waiting, []
-        if len(waiting) == 1:
+        if len(waiting) == 1 and not self._at_once:
             self._at_once = _ALONE
         unseen = _UNSEEN
         for connection in waiting:
@@ -130,6 +130,7 @@ class _AtOnce(tcp.Connection):
     A connection that sends what it can in this turn of the loop.
 
     @ivar outbox: Where it waits for the end of the turn.
+    @ivar patient: Whether it always does.
     @ivar _outgoing: What it sends then; C{None}: it does not wait.
     @ivar _then_ends: Whether its write side is to be closed after that.
     @ivar _may_end: Whether both sides are closed and the protocol is being told.
@@ -141,6 +142,7 @@ class _AtOnce(tcp.Connection):
     _shouldShutdown = False
 
     outbox: Outbox
+    patient = False
     _outgoing: bytes | None = None
     _then_ends = False
     _may_end = False
@@ -159,6 +161,13 @@ class _AtOnce(tcp.Connection):
             self._send(data)
         else:
             self._outgoing = data
+
+    @property
+    def unsent(self) -> bool:
+        """
+        Whether something waits for the end of the turn.
+        """
+        return self._outgoing is not None
 
     def flush(self) -> None:
         """
@@ -323,7 +332,12 @@ class _Server(_AtOnce, tcp.Server):
 class _Client(_AtOnce, tcp.Client):
     """
     The client side of a connection.
+
+    It always waits: what the other side has sent before the end of the turn can be no
+    answer to what is written in it.
     """
+
+    patient = True
 
 
 class _Connector(tcp.Connector):

@@ -26,6 +26,9 @@ from tests.datapath.scene import (
 from tests.lab.certs import Certificates, make
 from tests.test_tls import _server_tls
 
+#: An answer to nobody.
+_EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+
 #: More than all kernels on the way keep, by far.
 _BIG = 24 << 20
 #: More than the proxy keeps to begin with.
@@ -201,6 +204,28 @@ class ConversationTests(DataPathCase):
         """
         self.start(named="localhost")
         self.assertEqual(await self.ask("/latest"), body_of("i-1", "/latest"))
+
+    async def test_early(self) -> None:
+        """
+        What Nova says unasked in the turn in which an instance asks is no answer, in
+        whichever order the two come (B11).
+        """
+        self.start()
+        guest, other = await self.guest(1), await self.guest(2)
+        for number in range(6):
+            target = f"/latest/{number}"
+            await self.ask("/warm", guest)
+            # Straight into the sockets, so that the next look finds both.
+            said = [
+                (guest, f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()),
+                (self.nova.asked[-1].talk, _EVIL),
+            ]
+            for end, data in reversed(said) if number % 2 else said:
+                end.transport.setTcpNoDelay(True)
+                end.transport.getHandle().send(data)
+            heard = await self.hear(guest)
+            self.assertEqual(heard.body, body_of("i-1", target))
+            self.assertEqual(await self.ask("/b", other), body_of("i-2", "/b"))
 
 
 class SlowReaderTests(DataPathCase):
