@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_http_parsing -*-
+# -*- test-case-name: tests.test_http_responses -*-
 """
 Turn bytes into responses of Nova, without any I/O.
 
