@@ -130,6 +130,7 @@ class NovaConnection(Protocol):
     @ivar deadline: When it times out, for the sweep.
     @ivar _asked_in: With TLS, how often its transport had been given bytes when the
         request in flight was sent.
+    @ivar _between: For how many seconds nothing of a body may come.
     @ivar _filled: Whether the latest piece was as large as one can be, so that more may
         be behind it.
     @ivar _reader: Reads the answer; C{None} as long as nothing of it has come that is
@@ -162,6 +163,7 @@ class NovaConnection(Protocol):
         self._headed = False
         self._filled = False
         self._asked_in = -1
+        self._between = patience.first_byte
         self._paused = False
         self._usable = False
         self._gone = False
@@ -280,7 +282,7 @@ class NovaConnection(Protocol):
         """
         # The head has one deadline, however many bytes it comes in.
         if self._headed and not self._paused:
-            self.deadline = self._clock.seconds() + self._patience.first_byte
+            self.deadline = self._clock.seconds() + self._between
         try:
             events = reader.feed(data)
         except BadResponse as bad:
@@ -336,11 +338,11 @@ class NovaConnection(Protocol):
         Give the body its time: little where little is to come, for whoever asked hears
         nothing before all of it is there, and it can be asked for again.
         """
-        patience = self._patience.first_byte
+        self._between = self._patience.first_byte
         is_small = head.length is not None and head.length <= _SMALL
         if is_small and exchange.request.method == b"GET":
-            patience = min(patience, _SMALL_PAUSE)
-        self.deadline = self._clock.seconds() + patience
+            self._between = min(self._between, _SMALL_PAUSE)
+        self.deadline = self._clock.seconds() + self._between
 
     def _end(self, exchange: IExchange, reusable: bool) -> None:
         """
