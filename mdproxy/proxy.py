@@ -359,37 +359,26 @@ class ReverseProxyResource:
         Log why a caller is refused, once in a while for each.
         """
         evidence = refusal.evidence
-        caller = evidence.caller
-        quiet = self._seldom.passes(
-            (*caller.holder, evidence.reason), self.clock.seconds()
+        self._warn(
+            evidence.caller,
+            evidence.reason.value,
+            "refused {address} ({mac}) on {network}: {reason} (row {row}; "
+            "neighbour {neighbour}; {quiet} more like it)",
+            reason=evidence.reason.value,
+            row=evidence.row,
+            neighbour=evidence.neighbour,
         )
-        if quiet is not None:
-            self._log.warn(
-                "refused {address} ({mac}) on {network}: {reason} (row {row}; "
-                "neighbour {neighbour}; {quiet} more like it)",
-                address=caller.address,
-                mac=caller.mac,
-                network=caller.network,
-                reason=evidence.reason.value,
-                row=evidence.row,
-                neighbour=evidence.neighbour,
-                quiet=quiet,
-            )
 
     def tell_path_lost(self, caller: Caller) -> None:
         """
         Log that an answer was about to go to somebody else.
         """
-        quiet = self._seldom.passes((*caller.holder, "path"), self.clock.seconds())
-        if quiet is not None:
-            self._log.warn(
-                "broke the connection of {address} ({mac}) on {network}: its neighbour "
-                "entry or its port changed while Nova was asked ({quiet} more like it)",
-                address=caller.address,
-                mac=caller.mac,
-                network=caller.network,
-                quiet=quiet,
-            )
+        self._warn(
+            caller,
+            "path",
+            "broke the connection of {address} ({mac}) on {network}: its neighbour "
+            "entry or its port changed while Nova was asked ({quiet} more like it)",
+        )
 
     def tell_fault(self) -> None:
         """
@@ -402,15 +391,26 @@ class ReverseProxyResource:
         """
         Log that somebody asks too often, once in a while for each.
         """
-        quiet = self._seldom.passes((*caller.holder, "rate"), self.clock.seconds())
+        self._warn(
+            caller,
+            "rate",
+            "{address} ({mac}) on {network} asks more often than it may "
+            "([limits] max_request_rate; {quiet} more like it)",
+        )
+
+    def _warn(self, caller: Caller, event: str, text: str, **more: Any) -> None:
+        """
+        Log what a caller has met, once in a while for each caller and event.
+        """
+        quiet = self._seldom.passes((*caller.holder, event), self.clock.seconds())
         if quiet is not None:
             self._log.warn(
-                "{address} ({mac}) on {network} asks more often than it may "
-                "([limits] max_request_rate; {quiet} more like it)",
+                text,
                 address=caller.address,
                 mac=caller.mac,
                 network=caller.network,
                 quiet=quiet,
+                **more,
             )
 
     def tell_failure(self, error: Exception, caller: Caller) -> None:

@@ -229,6 +229,7 @@ class TransportTests(TransportCase):
         transport = self.connect(protocol)
         transport.registerProducer(protocol, True)
         transport.write(MUCH)
+        self.reactor.runUntilCurrent()
         self.assertEqual(protocol.told, ["made", "pause"])
         self.read_all(len(MUCH))
         self.hear(protocol, 3)
@@ -511,6 +512,15 @@ class AtOnceTests(TransportTests):
                 self.assertEqual(read_now(self.peer), b"x")
         self.assertEqual(kept, [self.client or n % 16 == 0 for n in range(50)])
 
+    def test_large(self) -> None:
+        """
+        What is large does not wait, but on the side that connects even that does.
+        """
+        transport = self.connect(Noting())
+        transport.write(b"x" * 20_000)
+        self.assertEqual(transport.unsent, self.client)
+        self.assertEqual(read_now(self.peer) is None, self.client)
+
     def test_together(self) -> None:
         """
         Where several connections write in each turn, all of them send when it ends.
@@ -642,6 +652,7 @@ class AtOnceTests(TransportTests):
         """
         transport = self.connect(Noting())
         transport.write(MUCH)
+        self.reactor.runUntilCurrent()
         self.assertIn(transport, self.reactor.getWriters())
         begun = self.peer.recv(1000)
         while (piece := read_now(self.peer)) is not None:

@@ -6,7 +6,8 @@ Twisted's own keep what is written until the reactor says that the socket takes 
 though it nearly always does: two changes of the epoll set and a turn of the loop for
 each message (U{https://github.com/twisted/twisted/issues/5303}).  These try the socket
 first: at once, or, where many connections have something to send, one after the other
-at the end of this turn of the loop.  Whatever is out of the ordinary is left to
+at the end of this turn of the loop, which connections that we opened always wait for.
+Whatever is out of the ordinary is left to
 Twisted's own code: bytes that wait already, a socket that takes no more, an error, a
 connection that is being closed.
 
@@ -157,7 +158,7 @@ class _AtOnce(tcp.Connection):
                 self.flush()
         elif type(data) is not bytes or not data or self._must_wait():
             super().write(data)
-        elif len(data) > _LARGE or not self.outbox.takes(self):
+        elif (len(data) > _LARGE and not self.patient) or not self.outbox.takes(self):
             self._send(data)
         else:
             self._outgoing = data
