@@ -297,14 +297,13 @@ class Exchange:
             self._proxy.count("no-place-to-wait")
             return False
         self._proxy.count("held")
-        end = self._proxy.lookup.wait(caller.network, self.identify)
+        end = self._proxy.lookup.wait(caller, self.identify)
 
         def leave() -> None:
             end()
             self._proxy.holds.give_back(caller.holder)
 
         self._end_wait = leave
-        self._proxy.lookup.refresh(caller.network)
         return True
 
     def _stop_waiting(self) -> None:

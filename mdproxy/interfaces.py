@@ -76,13 +76,16 @@ class IInventory(ISource):
         @return: C{False} where silence proves nothing, however live the source is.
         """
 
-    def refresh(network: str) -> Deferred[None]:
+    def refresh(network: str, mac: str | None) -> Deferred[None]:
         """
         Read again what is known about a network, because somebody was missed.
 
-        Requests that come while one is under way share its result.
+        Whoever comes while one is under way, or too soon after it, shares the next
+        one's result: the inventory itself bounds how often it asks the outside.
 
-        @param network: The network on which a caller was not found.
+        @param network: The network on which a caller was not found, by the name that
+            L{NetworkBook<mdproxy.lookup.books.NetworkBook>} has for it.
+        @param mac: The caller's MAC; C{None} where it is not known.
 
         @return: Fires when the book is as current as this inventory can make it; it
             never fails (trouble shows in C{state}).

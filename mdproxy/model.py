@@ -97,6 +97,11 @@ class Port:
     @ivar pairs: Addresses that Neutron's allowed address pairs add, with the port's
         own MAC.
     @ivar inventory: The name of the inventory that said so.
+    @ivar port_id: The port's id in Neutron; C{None} where the inventory does not know.
+    @ivar device: The host's end of it, as the host calls that device; C{None} where
+        the inventory does not know.
+    @ivar parent: The id of the trunk's parent port, where the port itself has no
+        instance and C{instance_id} and C{project_id} are its parent's.
     """
 
     network: str
@@ -106,6 +111,9 @@ class Port:
     addresses: frozenset[str] | None
     pairs: frozenset[str] = frozenset()
     inventory: str = ""
+    port_id: str | None = None
+    device: str | None = None
+    parent: str | None = None
 
 
 @frozen
@@ -147,7 +155,9 @@ class Caller:
     """
     Who opened a connection, as far as the host saw it; taken at accept, never changed.
 
-    @ivar network: The listener's network.
+    @ivar network: The listener's network, as the host sees it: as configured, or
+        C{NAMESPACE/DEVICE}; its name in inventories and leases is that of L{NetworkBook
+        <mdproxy.lookup.books.NetworkBook>}.
     @ivar address: The peer's address.
     @ivar mac: The source of the frame that opened the connection, or what the
         neighbour probe said; C{None} where neither knew.
@@ -197,14 +207,20 @@ class Reason(Enum):
     MAC_MISMATCH = "mac-mismatch"
     #: Neither MAC nor address belong to a port.
     UNKNOWN = "unknown"
-    #: More than one port fits, or inventories disagree.
+    #: More than one port of one inventory fits.
     AMBIGUOUS = "ambiguous"
+    #: Inventories disagree on the instance or the project.
+    DISAGREEMENT = "disagreement"
     #: Link-local IPv6: the MAC alone identifies.
     LINK_LOCAL = "link-local"
     #: The kernel has no neighbour entry, so nobody knows where the answer would go.
     NO_NEIGHBOUR = "no-neighbour"
     #: The opening frame and the neighbour entry name different MACs.
     FRAME_MISMATCH = "frame-mismatch"
+    #: The caller's frames come in by another port of the bridge than its own.
+    PORT_MISMATCH = "port-mismatch"
+    #: The port has no instance; its trunk's parent port has.
+    TRUNK_PARENT = "trunk-parent"
     #: No lease gave the MAC that C{identify_by = lease} needs.
     NO_LEASE = "no-lease"
     #: Identified by its address alone, because the listener says so.

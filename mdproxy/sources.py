@@ -155,7 +155,7 @@ class Sources:
         def finish() -> None:
             _disown(before, after)
             for place in before.inventories.keys() & after.inventories.keys():
-                after.inventories[place].source.refresh("")
+                after.inventories[place].source.refresh("", None)
 
         try:
             self._adopt(after, before)

@@ -213,7 +213,7 @@ class MemoryInventory(Service):
     @ivar state: How much its silence is worth.
     @ivar ports: What the outside knows.
     @ivar problem: What is wrong with the outside; nothing can be read while it is set.
-    @ivar refreshes: The networks that it was asked to read again.
+    @ivar refreshes: The networks and MACs that it was asked to read again for.
     """
 
     name = "memory"
@@ -231,7 +231,7 @@ class MemoryInventory(Service):
         self.state = SourceState.STARTING
         self.problem: str | None = None
         self.ports: list[Port] = []
-        self.refreshes: list[str] = []
+        self.refreshes: list[tuple[str, str | None]] = []
         self._book = book
         self._networks = networks
 
@@ -248,11 +248,11 @@ class MemoryInventory(Service):
         """
         return network in self._networks
 
-    def refresh(self, network: str) -> Deferred[None]:
+    def refresh(self, network: str, mac: str | None) -> Deferred[None]:
         """
         Provide L{IInventory.refresh}.
         """
-        self.refreshes.append(network)
+        self.refreshes.append((network, mac))
         self._read()
         return succeed(None)
 

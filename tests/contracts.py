@@ -143,7 +143,7 @@ class InventoryContract(SourceContract):
         Refresh at a time when that is not too often.
         """
         self.reactor.advance(10)
-        done = self.inventory.refresh("red")
+        done = self.inventory.refresh("red", None)
         self.reactor.advance(10)
         self.assertIsNone(self.successResultOf(done))
 
@@ -190,7 +190,7 @@ class InventoryContract(SourceContract):
         """
         self.start()
         self.put("fa:16:3e:00:00:02", "10.0.0.2")
-        waiting = [self.inventory.refresh("red") for _ in range(5)]
+        waiting = [self.inventory.refresh("red", None) for _ in range(5)]
         self.reactor.advance(10)
         for done in waiting:
             self.assertIsNone(self.successResultOf(done))
@@ -217,7 +217,7 @@ class InventoryContract(SourceContract):
         A refresh that waits when the inventory is stopped still fires.
         """
         self.start()
-        waiting = [self.inventory.refresh("red") for _ in range(3)]
+        waiting = [self.inventory.refresh("red", None) for _ in range(3)]
         self.inventory.stopService()
         for done in waiting:
             self.assertIsNone(self.successResultOf(done))

@@ -285,7 +285,7 @@ class HoldTests(ProxyTestCase):
         """
         self.world.inventory.ports = [port_of()]
         _exchange, reply = self.ask()
-        self.assertEqual(self.world.inventory.refreshes, ["red"])
+        self.assertEqual(self.world.inventory.refreshes, [("red", MAC)])
         self.world.clock.advance(0)
         self.upstream.answer(200, BODY)
         self.assert_answer(reply, 200, BODY)
@@ -377,16 +377,14 @@ class HoldTests(ProxyTestCase):
         """
         What counts is how the sources are when the hold is used up.
         """
-        for at_first, status in ((SourceState.STARTING, 404), (SourceState.LIVE, 503)):
+        inventory = self.world.inventory
+        for at_first, at_last, status in (("gone", None, 404), (None, "gone", 503)):
             self.advance(1)
-            self.world.inventory.refreshes.clear()
+            inventory.problem = at_first
             _exchange, reply = self.ask()
-            self.world.inventory.state = at_first
-            self.advance(7)
-            self.world.inventory.state = (
-                SourceState.LIVE if status == 404 else SourceState.FAILED
-            )
-            self.advance(1.1)
+            self.advance(6.5)
+            inventory.problem = at_last
+            self.advance(1.6)
             self.assert_own_answer(reply, status)
 
     def test_no_neighbour_is_always_doubtful(self) -> None:

@@ -314,7 +314,7 @@ class LibvirtInventoryTests(SynchronousTestCase):
         self.assertEqual(len(self.book), 0)
         self.assertEqual(inventory.describe()["interfaces_elsewhere"], 1)
         self.networks["br-red"] = "blue"
-        self.successResultOf(inventory.refresh("blue"))
+        self.successResultOf(inventory.refresh("blue", None))
         self.assertEqual(len(self.book.by_mac("blue", MAC)), 1)
         self.networks.clear()
         self.reactor.advance(30)

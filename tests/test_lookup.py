@@ -5,6 +5,7 @@ Tests for L{mdproxy.lookup}.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -439,7 +440,10 @@ class WaitTests(SynchronousTestCase):
         self.world = World()
         self.woken: list[str] = []
         self.ends = [
-            self.world.lookup.wait(network, lambda n=network: self.woken.append(n))  # type: ignore[misc]
+            self.world.lookup.wait(
+                evolve(CALLER, network=network),
+                partial(self.woken.append, network),
+            )
             for network in ("red", "blue")
         ]
 
@@ -481,7 +485,7 @@ class WaitTests(SynchronousTestCase):
         A wait that begins after a change does not put off those who wait already.
         """
         self.world.know(port_of())
-        self.addCleanup(self.world.lookup.wait("red", lambda: None))
+        self.addCleanup(self.world.lookup.wait(CALLER, lambda: None))
         self.world.clock.advance(0)
         self.assertEqual(self.woken, ["red"])
 
@@ -491,7 +495,7 @@ class WaitTests(SynchronousTestCase):
         """
         for number in range(3):
             wake = lambda n=number: self.woken.append(str(n))  # noqa: E731
-            self.addCleanup(self.world.lookup.wait("red", wake))
+            self.addCleanup(self.world.lookup.wait(CALLER, wake))
         self.world.know(port_of())
         self.world.clock.advance(0)
         self.assertEqual(sorted(self.woken), ["0", "1", "2", "red"])
@@ -545,8 +549,8 @@ class WaitTests(SynchronousTestCase):
             for end in ends:
                 end()
 
-        ends.append(lookup.wait("green", end_all))
-        ends.append(lookup.wait("green", end_all))
+        ends.append(lookup.wait(evolve(CALLER, network="green"), end_all))
+        ends.append(lookup.wait(evolve(CALLER, network="green"), end_all))
         self.world.know(port_of(network="green"))
         self.world.clock.advance(0)
         self.assertEqual(self.woken.count("ender"), 1)
@@ -562,10 +566,10 @@ class WaitTests(SynchronousTestCase):
 
         def again() -> None:
             self.ends[0]()
-            self.ends[0] = lookup.wait("red", lambda: self.woken.append("again"))
+            self.ends[0] = lookup.wait(CALLER, lambda: self.woken.append("again"))
 
         self.ends[0]()
-        self.ends[0] = lookup.wait("red", again)
+        self.ends[0] = lookup.wait(CALLER, again)
         self.world.know(port_of())
         self.world.clock.advance(0)
         self.assertEqual(self.woken, [])
@@ -585,7 +589,7 @@ class WaitTests(SynchronousTestCase):
             self.woken.append("look")
             self.world.lookup.verdict(CALLER)
 
-        self.ends[0] = self.world.lookup.wait("red", look)
+        self.ends[0] = self.world.lookup.wait(CALLER, look)
         self.world.point(MAC)
         self.world.know(port_of())
         for _ in range(5):
@@ -595,38 +599,48 @@ class WaitTests(SynchronousTestCase):
 
 class RefreshTests(SynchronousTestCase):
     """
-    Tests for L{InstanceLookup.refresh}.
+    Tests for L{InstanceLookup.refresh}, and for when those who wait have it done.
     """
 
-    def test_once_a_second(self) -> None:
+    def test_every_inventory(self) -> None:
         """
-        Every inventory is asked, for each network at most once a second.
+        Every inventory is asked, for the caller's network and MAC.
         """
         world = World()
         second = MemoryInventory(world.books.ports, (), "second")
         world.inventories.append(second)
-        for _ in range(100):
-            world.lookup.refresh("red")
-        world.lookup.refresh("blue")
-        self.assertEqual(world.inventory.refreshes, ["red", "blue"])
-        self.assertEqual(second.refreshes, ["red", "blue"])
-        world.clock.advance(0.999)
-        world.lookup.refresh("red")
-        self.assertEqual(world.inventory.refreshes, ["red", "blue"])
-        world.clock.advance(0.001)
-        world.lookup.refresh("red")
-        self.assertEqual(world.inventory.refreshes, ["red", "blue", "red"])
+        self.successResultOf(world.lookup.refresh(CALLER))
+        self.assertEqual(world.inventory.refreshes, [("red", MAC)])
+        self.assertEqual(second.refreshes, [("red", MAC)])
 
-    def test_first_at_once(self) -> None:
+    def test_found(self) -> None:
         """
-        The first is not held back, however early in the clock's life it comes.
+        What the inventory finds counts at once.
         """
         world = World()
         world.inventory.ports = [port_of()]
         world.point(MAC)
         self.assertEqual(world.refusal()[0], Reason.UNKNOWN)
-        world.lookup.refresh("red")
+        world.lookup.refresh(CALLER)
         self.assertEqual(world.identified(), "i-1")
+
+    def test_while_waiting(self) -> None:
+        """
+        While somebody waits the inventories are asked every second, once for each MAC;
+        and no longer.
+        """
+        world = World()
+        ends = [world.lookup.wait(CALLER, lambda: None) for _ in range(3)]
+        self.assertEqual(world.inventory.refreshes, [("red", MAC)] * 3)
+        world.inventory.refreshes.clear()
+        world.clock.pump([0.25] * 3)
+        self.assertEqual(world.inventory.refreshes, [])
+        world.clock.pump([0.25] * 5)
+        self.assertEqual(world.inventory.refreshes, [("red", MAC)] * 2)
+        for end in ends:
+            end()
+        world.clock.pump([0.5] * 10)
+        self.assertEqual(world.inventory.refreshes, [("red", MAC)] * 2)
 
 
 NETWORKS = ("red", "blue")

@@ -32,7 +32,6 @@ from mdproxy.http.client import (
 )
 from mdproxy.http.front import ChannelBounds, Front
 from mdproxy.http.server import Channel
-from mdproxy.interfaces import SourceState
 from mdproxy.limits import Shares
 from mdproxy.model import Caller
 from mdproxy.proxy import STATUSES
@@ -490,9 +489,9 @@ class Conversations(_Case):
         """
         self.world.know()
         wire = self.connect()
-        for state, status in ((SourceState.LIVE, 404), (SourceState.STALE, 503)):
+        for problem, status in ((None, 404), ("it is broken", 503)):
+            self.world.inventory.problem = problem
             self.say(wire, b"GET /openstack HTTP/1.1\nHost: a")
-            self.world.inventory.state = state
             self.advance(7.9)
             self.assertEqual(wire.seen, b"")
             self.advance(0.2)

@@ -129,7 +129,7 @@ class LibvirtInventory(Service):
         """
         return network in self._networks.values()
 
-    def refresh(self, network: str) -> Deferred[None]:
+    def refresh(self, network: str, mac: str | None) -> Deferred[None]:
         """
         Provide L{IInventory.refresh<mdproxy.interfaces.IInventory.refresh>}.
         """

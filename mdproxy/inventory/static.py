@@ -294,7 +294,7 @@ class StaticInventory(Service):
         """
         return True
 
-    def refresh(self, network: str) -> Deferred[None]:
+    def refresh(self, network: str, mac: str | None) -> Deferred[None]:
         """
         Provide L{IInventory.refresh<mdproxy.interfaces.IInventory.refresh>}.
         """

@@ -6,13 +6,14 @@ Who is asking: the lookup joins the books of facts by the decision table.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mdproxy.interfaces import IInventory, ISource, SourceState
-from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
+from mdproxy.lookup.books import LeaseBook, NeighbourBook, NetworkBook, PortBook
 from mdproxy.lookup.decision import Facts, Policy, decide
 from mdproxy.model import Caller, Identity, Lease, Refusal
 
@@ -20,7 +21,7 @@ from mdproxy.model import Caller, Identity, Lease, Refusal
 #: out and sources come to life without a changed fact.
 _RECHECK: Final = 0.5
 
-#: After so many seconds a network's inventories may be asked again for a stranger.
+#: While somebody waits who is not known the inventories are asked again so often.
 _REFRESH: Final = 1.0
 
 #: Of how many callers of a network it is remembered who they are.
@@ -52,6 +53,20 @@ class Books:
     ports: PortBook
     leases: LeaseBook
     neighbours: NeighbourBook
+    networks: NetworkBook = field(factory=NetworkBook)
+
+
+@frozen(eq=False)
+class _Waiter:
+    """
+    Somebody who waits for facts.
+
+    @ivar caller: Who is to be judged.
+    @ivar wake: What to call when the verdict may have changed.
+    """
+
+    caller: Caller
+    wake: Callable[[], None]
 
 
 @define(eq=False)
@@ -66,8 +81,8 @@ class InstanceLookup:
     @ivar _policy: What the operator decided.
     @ivar _clock: Monotonic time.
     @ivar _wall: Seconds since the epoch, by which leases end.
-    @ivar _waiting: By network, what to call when facts of it have changed.
-    @ivar _refreshed: By network, when its inventories were last asked.
+    @ivar _waiting: By network, who waits for its facts to change.
+    @ivar _refreshed: By network, when its inventories were last asked for those.
     @ivar _recognised: By network, who was recognised since its facts last changed.
     """
 
@@ -78,9 +93,7 @@ class InstanceLookup:
     _policy: Policy
     _clock: IReactorTime
     _wall: Callable[[], float]
-    _waiting: dict[str, dict[object, Callable[[], None]]] = field(
-        factory=dict, init=False
-    )
+    _waiting: dict[str, dict[_Waiter, None]] = field(factory=dict, init=False)
     _refreshed: dict[str, float] = field(factory=dict, init=False)
     _waking: dict[str, IDelayedCall] = field(factory=dict, init=False)
     _recognised: dict[str, dict[Caller, Identity]] = field(factory=dict, init=False)
@@ -92,6 +105,7 @@ class InstanceLookup:
         self._books.ports.observe(self._note_change)
         self._books.leases.observe(self._note_change)
         self._books.neighbours.observe(self._note_change)
+        self._books.networks.observe(self._note_change)
 
     def verdict(self, caller: Caller) -> Identity | Refusal:
         """
@@ -136,7 +150,7 @@ class InstanceLookup:
         """
         if facts.turned:
             return True
-        network, address = facts.caller.network, facts.caller.address
+        network, address = self.name_of(facts.caller), facts.caller.address
         had = self._books.leases.holder(network, address, float("-inf"))
         return had is not facts.lease
 
@@ -166,7 +180,7 @@ class InstanceLookup:
         """
         Collect what the books say of a caller at this moment.
         """
-        books, network, address = self._books, caller.network, caller.address
+        books, network, address = self._books, self.name_of(caller), caller.address
         lease = books.leases.holder(network, address, self._wall())
         neighbour, mac, turned = None, caller.mac, False
         if caller.identify_by == "mac":
@@ -199,38 +213,57 @@ class InstanceLookup:
             and now.port.project_id == identity.port.project_id
         )
 
-    def wait(self, network: str, wake: Callable[[], None]) -> Callable[[], None]:
+    def name_of(self, caller: Caller) -> str:
         """
-        Have somebody called each time that a verdict on a network may have changed.
+        Tell what inventories and leases call the network that a caller is on.
+        """
+        return self._books.networks.name_of(caller.network)
+
+    def wait(self, caller: Caller, wake: Callable[[], None]) -> Callable[[], None]:
+        """
+        Have somebody called each time that the verdict on a caller may have changed.
+
+        The inventories are asked for the caller now, and every second until the end.
 
         @param wake: Is called until the wait is ended; must not raise.
 
         @return: Ends the wait.
         """
-        key = object()
-        self._waiting.setdefault(network, {})[key] = wake
+        network, waiter = caller.network, _Waiter(caller, wake)
+        self._waiting.setdefault(network, {})[waiter] = None
         self._schedule(network, _RECHECK)
+        self._refreshed.setdefault(network, self._clock.seconds())
+        self.refresh(caller)
 
         def end() -> None:
             waiting = self._waiting.get(network, {})
-            waiting.pop(key, None)
+            waiting.pop(waiter, None)
             if not waiting and network in self._waiting:
-                del self._waiting[network]
+                del self._waiting[network], self._refreshed[network]
                 self._waking.pop(network).cancel()
 
         return end
 
-    def refresh(self, network: str) -> None:
+    def refresh(self, caller: Caller) -> Deferred[Any]:
         """
-        Have the inventories look again for somebody they missed, once a second at most.
+        Have the inventories look again for a caller.
+
+        @return: Fires when all have done so; never with a failure.
+        """
+        network = self.name_of(caller)
+        return DeferredList([i.refresh(network, caller.mac) for i in self._inventories])
+
+    def _refresh_for(self, network: str) -> None:
+        """
+        Have the inventories look again for all who wait, if that is due.
         """
         now = self._clock.seconds()
-        last = self._refreshed.get(network)
-        if last is not None and now - last < _REFRESH:
+        if now - self._refreshed[network] < _REFRESH:
             return
         self._refreshed[network] = now
-        for inventory in self._inventories:
-            inventory.refresh(network)
+        missed = {waiter.caller.mac: waiter.caller for waiter in self._waiting[network]}
+        for caller in missed.values():
+            self.refresh(caller)
 
     def _neighbour(self, caller: Caller) -> tuple[str | None, bool]:
         """
@@ -269,7 +302,7 @@ class InstanceLookup:
         that can are live; and where a lease could have helped (rows 4 and 11), if its
         sources are live too.
         """
-        network = facts.caller.network
+        network = self.name_of(facts.caller)
         able = [i for i in self._inventories if i.knows(network)]
         if not able or any(i.state is not SourceState.LIVE for i in able):
             return True
@@ -282,14 +315,17 @@ class InstanceLookup:
             if where == network
         )
 
-    def _note_change(self, network: str) -> None:
+    def _note_change(self, changed: str) -> None:
         """
         Judge the callers of a network anew from now on; wake those who wait for it,
         once for all changes of this turn.
+
+        @param changed: The network, or one link of it.
         """
-        self._recognised.pop(network, None)
-        if network in self._waiting:
-            self._schedule(network, 0)
+        for network in (changed, *self._books.networks.links_of(changed)):
+            self._recognised.pop(network, None)
+            if network in self._waiting:
+                self._schedule(network, 0)
 
     def _schedule(self, network: str, delay: float) -> None:
         """
@@ -308,9 +344,11 @@ class InstanceLookup:
         """
         del self._waking[network]
         self._schedule(network, _RECHECK)
-        for key, wake in list(self._waiting.get(network, {}).items()):
+        for waiter in list(self._waiting.get(network, ())):
             # One that was woken before may have ended this one's wait.
-            if key in self._waiting.get(network, {}):
-                wake()
-        if network not in self._waiting and network in self._waking:
+            if waiter in self._waiting.get(network, ()):
+                waiter.wake()
+        if network in self._waiting:
+            self._refresh_for(network)
+        elif network in self._waking:
             self._waking.pop(network).cancel()

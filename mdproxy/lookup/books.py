@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.test_lookup_books -*-
 """
-The three books: what is known of ports, leases and neighbours, each by its network.
+The books: what is known of ports, leases and neighbours, each by its network, and what
+the networks are called.
 
 Pure memory: no clock (C{now} is an argument), no I/O.  Sources enter facts; the
 lookup reads them, and is told the network of everything that changed.  A book never
@@ -43,6 +44,106 @@ class _Observed:
         for network in networks:
             for observer in self._observers:
                 observer(network)
+
+
+#: So much of a port's id is in the name of its device (nova/network/model.py,
+#: C{NIC_NAME_LEN}, without the three letters of the kind).
+PREFIX = 11
+
+
+@define
+class NetworkBook(_Observed):
+    """
+    What inventories and leases call the networks of listeners.
+
+    A listener that is configured for one device names its network itself.  One in a
+    namespace is called C{NAMESPACE/DEVICE} here: two of them may well be ends of one
+    network, with a neighbour table each.  The namespace's name tells the network's; in
+    a router's namespace the device's name tells the port that it belongs to.
+
+    @ivar _named: The networks of attached links whose namespace names it.
+    @ivar _links: The same links by their network.
+    @ivar _ports: The beginning of the port's id, for each attached link of a router.
+    @ivar _records: The networks of routers' ports: by the beginning of the id, what
+        each inventory says of each id.
+    """
+
+    _named: dict[str, str] = field(factory=dict, init=False)
+    _links: dict[str, set[str]] = field(factory=dict, init=False)
+    _ports: dict[str, str] = field(factory=dict, init=False)
+    _records: dict[str, dict[tuple[str, str], str]] = field(factory=dict, init=False)
+
+    def attach(self, link: str, network: str) -> None:
+        """
+        Learn of a link whose namespace is named after its network.
+
+        @param link: C{NAMESPACE/DEVICE}.
+        """
+        self.detach(link)
+        self._named[link] = network
+        self._links.setdefault(network, set()).add(link)
+        self._changed((link,))
+
+    def attach_port(self, link: str, prefix: str) -> None:
+        """
+        Learn of a link that belongs to a router's port.
+
+        @param link: C{NAMESPACE/DEVICE}.
+        @param prefix: The first L{PREFIX} characters of the port's id.
+        """
+        self.detach(link)
+        self._ports[link] = prefix
+        self._changed((link,))
+
+    def detach(self, link: str) -> None:
+        """
+        Forget a link; one that isn't attached is no trouble.
+        """
+        self._ports.pop(link, None)
+        network = self._named.pop(link, None)
+        if network is not None:
+            self._links[network].discard(link)
+            if not self._links[network]:
+                del self._links[network]
+
+    def enter(self, inventory: str, port_id: str, network: str | None) -> None:
+        """
+        Take what an inventory says of a router's port.
+
+        @param network: Its network; C{None}: there is no such port any more.
+        """
+        prefix, key = port_id[:PREFIX], (inventory, port_id)
+        said = self._records.setdefault(prefix, {})
+        if said.get(key) == network:
+            return
+        if network is None:
+            del said[key]
+        else:
+            said[key] = network
+        self._changed([link for link, port in self._ports.items() if port == prefix])
+
+    def name_of(self, link: str) -> str:
+        """
+        Tell what a listener's network is called by inventories and leases.
+
+        @return: The name; the link's own where it is not known, or where inventories
+            disagree: no port has that one.
+        """
+        named = self._named.get(link)
+        if named is not None:
+            return named
+        prefix = self._ports.get(link)
+        if prefix is None:
+            return link
+        networks = set(self._records.get(prefix, {}).values())
+        return networks.pop() if len(networks) == 1 else link
+
+    def links_of(self, network: str) -> list[str]:
+        """
+        List the attached links of a network.
+        """
+        of_routers = [link for link in self._ports if self.name_of(link) == network]
+        return [*self._links.get(network, ()), *of_routers]
 
 
 @define
