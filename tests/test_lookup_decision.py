@@ -217,7 +217,7 @@ class RowTests(DecisionTestCase):
             evolve(twin, project_id="p-2"),
         ):
             facts = evolve(FACTS, by_mac=(PORT, second))
-            self.assert_refused(facts, 8, Reason.AMBIGUOUS)
+            self.assert_refused(facts, 8, Reason.DISAGREEMENT)
 
     def test_inventories_that_agree(self) -> None:
         """
@@ -305,7 +305,7 @@ class RowTests(DecisionTestCase):
         two = evolve(facts, by_address=(PORT, evolve(OTHER_PORT, inventory="static")))
         self.assert_refused(two, 11, Reason.AMBIGUOUS)
         differing = evolve(facts, by_address=(PORT, OTHER_PORT))
-        self.assert_refused(differing, 11, Reason.AMBIGUOUS)
+        self.assert_refused(differing, 11, Reason.DISAGREEMENT)
 
     def test_row_13_frame_mismatch(self) -> None:
         """

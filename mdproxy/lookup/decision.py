@@ -18,17 +18,23 @@ kernel's neighbour entry for S, Z the unexpired lease of S::
     9    yes  1    S is link-local   any        allow, link-local
     10   none or N none              any        deny no-neighbour (503)
     11   routed: identify_by = lease or address
+    12   what rows 1 to 9 allow, but the bridge has M on a device that is not P's
+                                                deny port-mismatch (option)
     13   N != M, or N turned         any        deny frame-mismatch
+    14   what rows 1 to 9 allow, P's instance being that of its trunk's parent port
+                                                allow, trunk-parent
 
-Row 12 (bridge FDB) and row 14 (trunk parents) need sources that are not built yet.
+Where several inventories know P they must agree on its instance and project.
 """
 
 from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
+from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from mdproxy.lookup.books import PREFIX
 from mdproxy.model import (
     Caller,
     Evidence,
@@ -39,6 +45,10 @@ from mdproxy.model import (
     Refusal,
 )
 
+#: The inventories whose word on addresses counts before that of others: the others
+#: have what Nova wrote down when it last looked.
+_AUTHORITIES: Final = ("ovn", "neutron")
+
 
 @frozen
 class Policy:
@@ -48,10 +58,13 @@ class Policy:
     @ivar allow_unverified_address: Whether a port whose addresses no source knows may
         ask without a lease for its address (row 4).
     @ivar refuse_lease_conflict: Whether a lease that names another MAC denies (row 3).
+    @ivar check_bridge_port: Whether the bridge must have the MAC on the port's own
+        device (row 12).
     """
 
     allow_unverified_address: bool = False
     refuse_lease_conflict: bool = False
+    check_bridge_port: bool = False
 
 
 @frozen
@@ -66,6 +79,8 @@ class Facts:
     @ivar lease: The lease in force of the caller's address.
     @ivar by_mac: The ports on the caller's network with the MAC that identifies.
     @ivar by_address: The ports on the caller's network with the caller's address.
+    @ivar bridge_port: The device by which the bridge would send to the caller's MAC;
+        C{None} where there is no bridge, or nobody asked it.
     """
 
     caller: Caller
@@ -74,6 +89,7 @@ class Facts:
     lease: Lease | None
     by_mac: tuple[Port, ...]
     by_address: tuple[Port, ...]
+    bridge_port: str | None = None
 
 
 @frozen
@@ -146,16 +162,35 @@ def _row(facts: Facts, policy: Policy) -> _Row:
 
 def _by_port(facts: Facts, policy: Policy) -> _Row:
     """
-    Rows 1 to 9: the caller's MAC is certain.
+    Rows 1 to 9, 12 and 14: the caller's MAC is certain.
     """
     if not facts.by_mac:
         if facts.by_address:
             return _Row(6, Reason.MAC_MISMATCH)
         return _Row(7, Reason.UNKNOWN)
     port = _agreed(facts.by_mac)
-    if port is None:
-        return _Row(8, Reason.AMBIGUOUS)
-    return _by_source_address(facts, policy, port)
+    if isinstance(port, Reason):
+        return _Row(8, port)
+    row = _by_source_address(facts, policy, port)
+    if row.port is None:
+        return row
+    if policy.check_bridge_port and not _is_plugged_in_there(port, facts.bridge_port):
+        return _Row(12, Reason.PORT_MISMATCH)
+    if port.parent is not None:
+        return _Row(14, Reason.TRUNK_PARENT, port)
+    return row
+
+
+def _is_plugged_in_there(port: Port, device: str | None) -> bool:
+    """
+    Tell whether frames of a port come in by a device; if nobody knows, they do.
+
+    @param device: Where the bridge learnt the port's MAC.
+    """
+    own = port.device
+    if own is None and port.port_id is not None:
+        own = "tap" + port.port_id[:PREFIX]
+    return own is None or device is None or own == device
 
 
 def _by_source_address(facts: Facts, policy: Policy, port: Port) -> _Row:
@@ -217,8 +252,8 @@ def _by_lease(facts: Facts, policy: Policy) -> _Row:
     if not facts.by_mac:
         return _Row(11, Reason.UNKNOWN)
     port = _agreed(facts.by_mac)
-    if port is None:
-        return _Row(11, Reason.AMBIGUOUS)
+    if isinstance(port, Reason):
+        return _Row(11, port)
     if port.addresses is None or facts.caller.address in port.addresses:
         return _Row(11, Reason.AGREED, port)
     return _Row(11, Reason.FOREIGN_ADDRESS)
@@ -231,24 +266,36 @@ def _by_address(facts: Facts) -> _Row:
     if not facts.by_address:
         return _Row(11, Reason.UNKNOWN)
     port = _agreed(facts.by_address)
-    if port is None:
-        return _Row(11, Reason.AMBIGUOUS)
+    if isinstance(port, Reason):
+        return _Row(11, port)
     return _Row(11, Reason.ADDRESS_ONLY, port)
 
 
-def _agreed(ports: tuple[Port, ...]) -> Port | None:
+def _agreed(ports: tuple[Port, ...]) -> Port | Reason:
     """
     Make one port of what several inventories say, if they agree.
 
-    @param ports: In the order in which inventories are asked; at least one.
+    @param ports: At least one.
 
-    @return: The first that knows addresses, or the first; C{None} where one inventory
-        has two of them, or two differ in MAC, instance or project.
+    @return: The port, with the addresses of whom they count of; or why there is none:
+        one inventory has two, or two differ in MAC, instance or project.
     """
     if len(ports) == 1:
         return ports[0]
     if len({port.inventory for port in ports}) < len(ports):
-        return None
+        return Reason.AMBIGUOUS
     if len({(p.mac, p.instance_id, p.project_id) for p in ports}) > 1:
-        return None
-    return next((port for port in ports if port.addresses is not None), ports[0])
+        return Reason.DISAGREEMENT
+    chosen = min(ports, key=_remoteness)
+    return evolve(
+        chosen,
+        device=next((p.device for p in ports if p.device is not None), None),
+        port_id=next((p.port_id for p in ports if p.port_id is not None), None),
+    )
+
+
+def _remoteness(port: Port) -> tuple[bool, bool]:
+    """
+    Tell how far what an inventory says of a port's addresses is from the truth.
+    """
+    return port.addresses is None, port.inventory not in _AUTHORITIES
