@@ -115,6 +115,7 @@ class Exchange:
     @ivar _coming: The head of an answer that is kept back until it is whole.
     @ivar _body: As much of its body as has come.
     @ivar _kept: The latest whole answer, if it may not be the last.
+    @ivar _has_looked_again: Whether the inventories were asked to confirm who asks.
     @ivar tries: How often Nova was asked.
     """
 
@@ -137,6 +138,7 @@ class Exchange:
     _coming: ResponseHead | None = field(default=None, init=False)
     _body: bytes | bytearray = field(default=b"", init=False, repr=False)
     _kept: _Answer | None = field(default=None, init=False)
+    _has_looked_again: bool = field(default=False, init=False)
     tries: int = field(default=0, init=False)
 
     @property
@@ -252,11 +254,70 @@ class Exchange:
             pass
         elif head.status == 403:
             self._refused()
-        elif head.status >= 400 and self._may_pass(head.status):
+        elif head.status >= 400:
             self._kept = _Answer(head, bytes(self._body))
-            self._ask_again(None)
+            if head.status == 404 and self.request.method in SAFE:
+                self._look_again()
+            else:
+                self._judge_kept()
         else:
             self._relay(head, self._body)
+            self._end()
+
+    def _look_again(self) -> None:
+        """
+        Have the inventories confirm who asks, once for each request: Nova does not know
+        the instance, or what it asks for, and another may have its port now.
+        """
+        done = None
+        if not self._has_looked_again:
+            done = self._proxy.lookup.confirm(self.caller)
+        if done is None:
+            self._judge_kept()
+            return
+        self._has_looked_again = True
+        self._proxy.count("looked-again")
+        if done.called:
+            self._confirmed()
+            return
+        left = max(0.0, self.until - self._proxy.clock.seconds())
+        timer = self._timer = self._proxy.clock.callLater(left, self._confirmed)
+
+        def hurry(_: object) -> None:
+            if timer.active():
+                timer.reset(0)
+
+        done.addCallback(hurry)
+
+    def _confirmed(self) -> None:
+        """
+        Go on with Nova's answer if it is still the same instance's; else begin anew.
+        """
+        self._timer = None
+        assert self._identity is not None
+        verdict = self._proxy.lookup.verdict(self.caller)
+        if isinstance(verdict, Identity) and verdict.port == self._identity.port:
+            self._judge_kept()
+        else:
+            self.identify()
+
+    def _judge_kept(self) -> None:
+        """
+        Relay Nova's answer that is an error, unless it may be another one in a moment.
+        """
+        assert self._kept is not None
+        if self._may_pass(self._kept.head.status):
+            self._ask_again(None)
+        else:
+            self._relay_kept()
+
+    def _relay_kept(self) -> None:
+        """
+        Relay the latest whole answer, if it still goes to whom it was asked for.
+        """
+        assert self._kept is not None
+        if self._still_holds():
+            self._relay(self._kept.head, self._kept.body)
             self._end()
 
     def failed(self, error: Exception, sent: bool) -> None:
@@ -416,9 +477,7 @@ class Exchange:
             self._proxy.count("asked-again")
             self._timer = self._proxy.clock.callLater(pause, self._try_again)
         elif self._kept is not None:
-            if self._still_holds():
-                self._relay(self._kept.head, self._kept.body)
-                self._end()
+            self._relay_kept()
         else:
             assert error is not None
             self._fail(error)

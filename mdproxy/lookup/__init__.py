@@ -27,6 +27,9 @@ _REFRESH: Final = 1.0
 #: Of how many callers of a network it is remembered who they are.
 _REMEMBERED: Final = 1024
 
+#: For so many seconds what an inventory has confirmed is not doubted again.
+_CONFIRMED: Final = 1.0
+
 
 class Neighbours(Protocol):
     """
@@ -83,6 +86,8 @@ class InstanceLookup:
     @ivar _wall: Seconds since the epoch, by which leases end.
     @ivar _waiting: By network, who waits for its facts to change.
     @ivar _refreshed: By network, when its inventories were last asked for those.
+    @ivar _confirmed: When the inventories last began to confirm what they say of a
+        caller, by its holder.
     @ivar _recognised: By network, who was recognised since its facts last changed.
     """
 
@@ -96,6 +101,7 @@ class InstanceLookup:
     _waiting: dict[str, dict[_Waiter, None]] = field(factory=dict, init=False)
     _refreshed: dict[str, float] = field(factory=dict, init=False)
     _waking: dict[str, IDelayedCall] = field(factory=dict, init=False)
+    _confirmed: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _recognised: dict[str, dict[Caller, Identity]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -252,6 +258,21 @@ class InstanceLookup:
         """
         network = self.name_of(caller)
         return DeferredList([i.refresh(network, caller.mac) for i in self._inventories])
+
+    def confirm(self, caller: Caller) -> Deferred[Any] | None:
+        """
+        Have the inventories look again whether a caller is whom they say.
+
+        @return: Fires when all have done so; never with a failure.  C{None} where they
+            were asked a moment ago.
+        """
+        now, holder = self._clock.seconds(), caller.holder
+        if now - self._confirmed.get(holder, float("-inf")) < _CONFIRMED:
+            return None
+        if len(self._confirmed) >= _REMEMBERED:
+            self._confirmed.clear()
+        self._confirmed[holder] = now
+        return self.refresh(caller)
 
     def _refresh_for(self, network: str) -> None:
         """
