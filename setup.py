@@ -32,5 +32,7 @@ setup(
         "oslo.config >= 9.2",
         "PyYAML >= 6.0.1",
     ],
+    # What the inventory of Neutron's API needs beside that.
+    extras_require={"neutron": ["treq >= 24.9.1"]},
     entry_points={"console_scripts": ["mdproxyctl = mdproxy.cli:main"]},
 )

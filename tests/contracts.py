@@ -93,8 +93,12 @@ class SourceContract(_Case):
 
 class InventoryContract(SourceContract):
     """
-    What every L{IInventory} promises.  The outside has one network here, C{red}.
+    What every L{IInventory} promises.  The outside has one network here.
+
+    @ivar network: What the inventory calls it.
     """
+
+    network = "red"
 
     def make_inventory(self, reactor: MemoryReactorClock, book: PortBook) -> Any:
         """
@@ -143,7 +147,7 @@ class InventoryContract(SourceContract):
         Refresh at a time when that is not too often.
         """
         self.reactor.advance(10)
-        done = self.inventory.refresh("red", None)
+        done = self.inventory.refresh(self.network, None)
         self.reactor.advance(10)
         self.assertIsNone(self.successResultOf(done))
 
@@ -159,17 +163,17 @@ class InventoryContract(SourceContract):
         It can know the ports of its network.
         """
         self.start()
-        self.assertTrue(self.inventory.knows("red"))
+        self.assertTrue(self.inventory.knows(self.network))
 
     def test_enters_ports(self) -> None:
         """
         What the outside knows when it is started is in the book, under its name.
         """
         self.start()
-        (port,) = self.book.by_mac("red", "fa:16:3e:00:00:01")
+        (port,) = self.book.by_mac(self.network, "fa:16:3e:00:00:01")
         self.assertEqual(port.inventory, self.inventory.name)
         self.assertEqual(port.addresses, frozenset({"10.0.0.1"}))
-        self.assertEqual(self.book.by_address("red", "10.0.0.1"), (port,))
+        self.assertEqual(self.book.by_address(self.network, "10.0.0.1"), (port,))
         self.assertEqual(len(self.book), 1)
 
     def test_refresh_finds_new_ports(self) -> None:
@@ -180,8 +184,8 @@ class InventoryContract(SourceContract):
         self.put("fa:16:3e:00:00:02", "10.0.0.2")
         self.remove("fa:16:3e:00:00:01")
         self.refresh()
-        self.assertEqual(len(self.book.by_mac("red", "fa:16:3e:00:00:02")), 1)
-        self.assertEqual(self.book.by_mac("red", "fa:16:3e:00:00:01"), ())
+        self.assertEqual(len(self.book.by_mac(self.network, "fa:16:3e:00:00:02")), 1)
+        self.assertEqual(self.book.by_mac(self.network, "fa:16:3e:00:00:01"), ())
         self.assertEqual(self.inventory.state, SourceState.LIVE)
 
     def test_refreshes_share(self) -> None:
@@ -190,11 +194,11 @@ class InventoryContract(SourceContract):
         """
         self.start()
         self.put("fa:16:3e:00:00:02", "10.0.0.2")
-        waiting = [self.inventory.refresh("red", None) for _ in range(5)]
+        waiting = [self.inventory.refresh(self.network, None) for _ in range(5)]
         self.reactor.advance(10)
         for done in waiting:
             self.assertIsNone(self.successResultOf(done))
-        self.assertEqual(len(self.book.by_mac("red", "fa:16:3e:00:00:02")), 1)
+        self.assertEqual(len(self.book.by_mac(self.network, "fa:16:3e:00:00:02")), 1)
 
     def test_trouble_shows_in_state(self) -> None:
         """
@@ -204,7 +208,7 @@ class InventoryContract(SourceContract):
         self.start()
         self.spoil()
         self.refresh()
-        self.assertEqual(len(self.book.by_mac("red", "fa:16:3e:00:00:01")), 1)
+        self.assertEqual(len(self.book.by_mac(self.network, "fa:16:3e:00:00:01")), 1)
         self.assertNotEqual(self.inventory.state, SourceState.LIVE)
         self.assertIsInstance(self.inventory.describe()["problem"], str)
         self.put("fa:16:3e:00:00:01", "10.0.0.1")
@@ -217,7 +221,7 @@ class InventoryContract(SourceContract):
         A refresh that waits when the inventory is stopped still fires.
         """
         self.start()
-        waiting = [self.inventory.refresh("red", None) for _ in range(3)]
+        waiting = [self.inventory.refresh(self.network, None) for _ in range(3)]
         self.inventory.stopService()
         for done in waiting:
             self.assertIsNone(self.successResultOf(done))
