@@ -29,7 +29,7 @@ from mdproxy.http.client import (
     UpstreamTlsFailed,
 )
 from mdproxy.interfaces import IExchange, IUpstream
-from mdproxy.inventory.static import read_listing
+from mdproxy.inventory.listing import read_listing
 from mdproxy.model import Malformed, Request, ResponseHead
 from mdproxy.settings import printable
 from mdproxy.signing import Signer

@@ -10,13 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.inventory.domains import Domain, Ports, ports_of, read_domain
+from mdproxy.inventory.domains import (
+    Domain,
+    Ports,
+    Surroundings,
+    ports_of,
+    read_bridge,
+    read_domain,
+)
 from mdproxy.model import Malformed, Port
 
 SAMPLES = Path(__file__).parent / "data" / "libvirt"
 LIVE = SAMPLES / "run-libvirt-qemu--instance-0000002a.xml"
 UUID = "32d0524b-314d-4594-b3a3-607e3f2354f8"
 PROJECT = "28a490a0f8b28800181ce490a74df8d2"
+#: One listener, one libvirt network whose bridge is known, and one plain domain that
+#: somebody said whose it is.
+AROUND = Surroundings(
+    {"br-red": "red"}, {"red-net": "br-red"}.get, {"i-plain": "p-plain"}.get
+)
 NOVA = "http://openstack.org/xmlns/libvirt/nova/1.1"
 
 PORTS = """
@@ -69,11 +81,22 @@ def domain_xml(
 """
 
 
+def plain_xml(interfaces: str | None = None, uuid: str = "i-plain") -> str:
+    """
+    Write a running domain without Nova's metadata.
+    """
+    interfaces = interface_xml() if interfaces is None else interfaces
+    return (
+        f"<domstatus><domain><uuid>{uuid}</uuid>"
+        f"<devices>{interfaces}</devices></domain></domstatus>"
+    )
+
+
 def _ports(xml: str) -> Ports:
     """
     Read a domain and find its ports on a network.
     """
-    return ports_of(read_domain(xml.encode()), {"br-red": "red"}, "libvirt")
+    return ports_of(read_domain(xml.encode()), AROUND, "libvirt")
 
 
 def _addresses(xml: str) -> frozenset[str] | None:
@@ -92,7 +115,7 @@ class RealFileTests(SynchronousTestCase):
     def test_running_domain(self) -> None:
         """
         A running domain has a port on the bridge of its libvirt network; its other
-        interface, which is on no bridge, identifies nobody.
+        interface may be on any bridge, and identifies nobody.
         """
         domain = read_domain(LIVE.read_bytes())
         port = Port(
@@ -102,9 +125,12 @@ class RealFileTests(SynchronousTestCase):
             PROJECT,
             frozenset({"192.168.122.50"}),
             inventory="libvirt",
+            port_id="567a4527-b0e4-4d0a-bcc2-71fda37897f7",
+            device="tap567a4527-b0",
         )
         self.assertEqual(
-            ports_of(domain, {"virbr0": "default"}, "libvirt"), Ports((port,), 1)
+            ports_of(domain, Surroundings({"virbr0": "default"}), "libvirt"),
+            Ports((port,), lost=1),
         )
 
     def test_other_prefix(self) -> None:
@@ -113,7 +139,7 @@ class RealFileTests(SynchronousTestCase):
         """
         name = "run-libvirt-qemu--after-setmetadata.xml"
         domain = read_domain((SAMPLES / name).read_bytes())
-        (port,) = ports_of(domain, {"virbr0": "default"}, "libvirt").ports
+        (port,) = ports_of(domain, Surroundings({"virbr0": "default"}), "libvirt").ports
         self.assertEqual((port.instance_id, port.project_id), (UUID, PROJECT))
 
     def test_definition(self) -> None:
@@ -123,7 +149,9 @@ class RealFileTests(SynchronousTestCase):
         for path in SAMPLES.glob("etc-*.xml"):
             domain = read_domain(path.read_bytes())
             self.assertFalse(domain.is_live)
-            self.assertEqual(ports_of(domain, {"virbr0": "x"}, "libvirt"), Ports())
+            self.assertEqual(
+                ports_of(domain, Surroundings({"virbr0": "x"}), "libvirt"), Ports()
+            )
 
     def test_torn(self) -> None:
         """
@@ -170,34 +198,120 @@ class PortsOfTests(SynchronousTestCase):
         self.assertEqual(len(_ports(xml).ports), 1)
         for namespace in ("http://example.org/", NOVA + "/x", ""):
             xml = domain_xml(namespace=namespace or "urn:x")
-            self.assertEqual(_ports(xml), Ports())
+            self.assertEqual(_ports(xml), Ports(unowned=1))
 
     def test_networks(self) -> None:
         """
-        The bridge of the interface or of its actual connection tells the network;
-        everything else has none.
+        The bridge of the interface, of its actual connection or of its libvirt network
+        tells the network; one without a listener is elsewhere; where no bridge is told
+        it may be anywhere.
         """
         red = (
             "<source bridge='br-red'/>",
             "<source network='x' bridge='br-red'/>",
+            "<source network='red-net' portid='y'/>",
             "<source network='x'/><actual><source bridge='br-red'/></actual>",
             "<source bridge='br-x'/><actual><source bridge='br-red'/></actual>",
+            "<actual><source bridge='br-red'/></actual><source bridge='br-x'/>",
+            "<actual type='bridge'/><actual><source network='red-net'/></actual>",
         )
-        strange = (
-            "",
+        elsewhere = (
             "<source bridge='br-blue'/>",
+            "<source bridge='br-red'/><actual><source bridge='br-x'/></actual>",
+        )
+        anywhere = (
+            "",
             "<source bridge=''/>",
             "<source network='red'/>",
             "<source dev='br-red'/>",
-            "<source bridge='br-red'/><actual><source bridge='br-x'/></actual>",
+            "<source bridge='br-red'/><actual><source/></actual>",
+            "<source bridge='br-red'/><actual/>",
             "<backend><source bridge='br-red'/></backend>",
         )
-        for source in red:
-            found = _ports(domain_xml(interface_xml(source=source)))
-            self.assertEqual((len(found.ports), found.strangers), (1, 0), source)
-        for source in strange:
-            found = _ports(domain_xml(interface_xml(source=source)))
-            self.assertEqual((len(found.ports), found.strangers), (0, 1), source)
+        for sources, counts in ((red, (1, 0, 0)), (elsewhere, (0, 1, 0))):
+            for source in sources:
+                self.assert_counts(counts, source)
+        for source in anywhere:
+            self.assert_counts((0, 0, 1), source)
+
+    def assert_counts(
+        self, counts: tuple[int, int, int], source: str, **domain: str
+    ) -> None:
+        """
+        An interface with some elements, and nothing else, is a port, is elsewhere, or
+        may be anywhere.
+        """
+        found = _ports(domain_xml(interface_xml(source=source), **domain))
+        self.assertEqual(
+            (len(found.ports), found.strangers, found.lost), counts, source
+        )
+
+    def test_macvtap(self) -> None:
+        """
+        A macvtap is on the network of its lower device, as asked for or in effect.
+        """
+        asked = interface_xml(source="<source dev='br-red' mode='vepa'/>")
+        actual = (
+            "<source network='x'/>"
+            "<actual type='direct'><source dev='br-red' mode='bridge'/></actual>"
+        )
+        for xml in (
+            asked.replace("'bridge'", "'direct'", 1),
+            interface_xml(source=actual),
+        ):
+            self.assertEqual(len(_ports(domain_xml(xml)).ports), 1, xml)
+        undone = asked.replace("'bridge'", "'direct'", 1).replace(
+            "<target", "<actual type='bridge'><source dev='br-red'/></actual><target"
+        )
+        self.assertEqual(_ports(domain_xml(undone)), Ports(lost=1))
+
+    def test_tags(self) -> None:
+        """
+        An interface with a tag of its own may be anywhere but on its bridge's network.
+        """
+        for source in (
+            "<source bridge='br-red'/><vlan><tag id='5'/></vlan>",
+            "<source network='x'/><actual><source bridge='br-red'/><vlan/></actual>",
+        ):
+            self.assert_counts((0, 0, 1), source)
+
+    def test_open_vswitch(self) -> None:
+        """
+        Of an Open vSwitch Nova's instances may be on any network; what is plugged in
+        by hand is on that of its bridge.
+        """
+        switch = "<virtualport type='openvswitch'><parameters/></virtualport>"
+        for source in (
+            f"<source bridge='br-red'/>{switch}",
+            f"<source bridge='br-int'/>{switch}",
+            f"<actual><source bridge='br-red'/>{switch}</actual>",
+        ):
+            self.assert_counts((0, 0, 1), source)
+        xml = interface_xml(source=f"<source bridge='br-red'/>{switch}")
+        self.assertEqual(len(_ports(plain_xml(xml)).ports), 1)
+        self.assert_counts((1, 0, 0), "<source bridge='br-red'/><virtualport/>")
+
+    def test_hybrid_bridges(self) -> None:
+        """
+        A bridge between one instance and Open vSwitch is no network, unless somebody
+        listens on that very one.
+        """
+        source = "<source bridge='qbr567a4527-b0'/>"
+        self.assert_counts((0, 0, 1), source)
+        domain = read_domain(domain_xml(interface_xml(source=source)).encode())
+        around = Surroundings({"qbr567a4527-b0": "one"})
+        (port,) = ports_of(domain, around, "libvirt").ports
+        self.assertEqual(port.network, "one")
+
+    def test_port_and_device(self) -> None:
+        """
+        A port has its device, and the id that the device's name points to.
+        """
+        (port,) = _ports(domain_xml()).ports
+        self.assertEqual(port.device, "tap567a4527-b0")
+        self.assertEqual(port.port_id, "567a4527-b0e4-4d0a-bcc2-71fda37897f7")
+        (port,) = _ports(domain_xml(interface_xml(device="vnet0"))).ports
+        self.assertEqual((port.device, port.port_id), ("vnet0", None))
 
     def test_several_interfaces(self) -> None:
         """
@@ -209,13 +323,35 @@ class PortsOfTests(SynchronousTestCase):
         self.assertEqual([port.mac[-1] for port in ports], ["1", "2", "2"])
         self.assertEqual(ports[1].addresses, frozenset({"10.0.0.2"}))
 
-    def test_no_metadata(self) -> None:
+    def test_plain_domain(self) -> None:
         """
-        A domain that Nova did not make has no ports.
+        A domain that Nova did not make is an instance by its own id, of whose addresses
+        nothing is known, if somebody says whose it is.
         """
-        xml = "<domstatus><domain><uuid>x</uuid>{}</domain></domstatus>"
-        devices = f"<devices>{interface_xml()}</devices>"
-        self.assertEqual(_ports(xml.format(devices)), Ports())
+        (port,) = _ports(plain_xml()).ports
+        self.assertEqual((port.instance_id, port.project_id), ("i-plain", "p-plain"))
+        self.assertIsNone(port.addresses)
+        self.assertEqual((port.device, port.port_id), ("tap567a4527-b0", None))
+
+    def test_nobodys_domain(self) -> None:
+        """
+        If nobody does it is none, and is counted where somebody listens.
+        """
+        self.assertEqual(_ports(plain_xml(uuid="i-other")), Ports(unowned=1))
+        elsewhere = interface_xml(source="<source bridge='br-blue'/>")
+        found = _ports(plain_xml(elsewhere, "i-other"))
+        self.assertEqual(found, Ports(strangers=1))
+
+    def test_projects_are_for_plain_domains(self) -> None:
+        """
+        Nova's own word on the project is the only one on Nova's instances, even if it
+        says none.
+        """
+        (port,) = _ports(domain_xml(uuid="i-plain")).ports
+        self.assertEqual(port.project_id, PROJECT)
+        bare = domain_xml(uuid="i-plain").replace("n:project", "n:prospect")
+        found = _ports(bare)
+        self.assertEqual((found.ports, found.problem), ((), "'' is no id"))
 
     def test_bad_values(self) -> None:
         """
@@ -242,6 +378,31 @@ class PortsOfTests(SynchronousTestCase):
         found = _ports(domain_xml(interface_xml(mac="x") + interface_xml()))
         self.assertEqual(len(found.ports), 1)
         self.assertIn("no MAC", found.problem or "")
+
+
+class ReadBridgeTests(SynchronousTestCase):
+    """
+    Tests for L{read_bridge}.
+    """
+
+    def test_bridge(self) -> None:
+        """
+        The file of an active network tells its bridge; a definition tells nothing.
+        """
+        network = "<network><name>x</name>{}</network>"
+        active = f"<networkstatus><floor sum='0'/>{network}</networkstatus>"
+        bridge = "<bridge name='virbr7' stp='on' delay='0'/>"
+        self.assertEqual(read_bridge(active.format(bridge).encode()), "virbr7")
+        for text in (
+            active.format(""),
+            active.format("<bridge/>"),
+            active.format(bridge * 2),
+            active.format(f"<ip>{bridge}</ip>"),
+            network.format(bridge),
+        ):
+            self.assertIsNone(read_bridge(text.encode()), text)
+        with self.assertRaises(Malformed):
+            read_bridge(active.encode()[:-5])
 
 
 class HostileTests(SynchronousTestCase):
@@ -343,5 +504,5 @@ class HostileTests(SynchronousTestCase):
             domain = read_domain(data[:at] + damage + data[at + len(damage) :])
         except Malformed:
             return
-        found = ports_of(domain, {"br-red": "red"}, "libvirt")
-        self.assertLessEqual(len(found.ports) + found.strangers, 1)
+        found = ports_of(domain, Surroundings({"br-red": "red"}), "libvirt")
+        self.assertLessEqual(len(found.ports) + found.strangers + found.lost, 1)

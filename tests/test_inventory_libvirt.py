@@ -17,7 +17,13 @@ from mdproxy.inventory.libvirt import LibvirtInventory
 from mdproxy.lookup.books import PortBook
 from tests.contracts import InventoryContract
 from tests.inotify_reactor import WatchingReactor
-from tests.test_inventory_domains import LIVE, domain_xml, interface_xml
+from tests.test_inventory_domains import (
+    LIVE,
+    PORTS,
+    domain_xml,
+    interface_xml,
+    plain_xml,
+)
 
 MAC = "fa:16:3e:00:00:01"
 
@@ -110,13 +116,19 @@ class LibvirtInventoryTests(SynchronousTestCase):
         self.reactor = WatchingReactor()
         self.book = PortBook()
         self.networks = {"br-red": "red"}
+        self.projects: dict[str, str] = {}
 
     def start(self) -> LibvirtInventory:
         """
         Start an inventory.
         """
         inventory = LibvirtInventory(
-            self.reactor, self.reactor, self.book, self.networks, str(self.path)
+            self.reactor,
+            self.reactor,
+            self.book,
+            self.networks,
+            str(self.path),
+            project_of=self.projects.get,
         )
         inventory.startService()
         self.addCleanup(inventory.stopService)
@@ -295,6 +307,79 @@ class LibvirtInventoryTests(SynchronousTestCase):
             f"{self.file}: 'fa:16' is no MAC address",
         )
 
+    def test_interfaces_come_and_go(self) -> None:
+        """
+        An interface that is plugged in later is a port; its addresses are its own once
+        Nova has listed them; without the interface there is no port.
+        """
+        second = interface_xml("fa:16:3e:00:00:02", device="tap99999999-b0")
+        first = PORTS[: PORTS.index('  <n:port uuid="9999')] + "</n:ports>"
+        self.replace(domain_xml(interface_xml(), first))
+        self.start()
+        self.replace(domain_xml(interface_xml() + second, first))
+        self.reactor.settle()
+        (port,) = self.book.by_mac("red", "fa:16:3e:00:00:02")
+        self.assertNotIn("10.0.0.2", port.addresses or ())
+        self.replace(domain_xml(interface_xml() + second))
+        self.reactor.settle()
+        (port,) = self.book.by_mac("red", "fa:16:3e:00:00:02")
+        self.assertEqual(port.addresses, frozenset({"10.0.0.2"}))
+        self.replace(domain_xml(interface_xml(), first))
+        self.reactor.settle()
+        self.assertEqual(self.book.by_mac("red", "fa:16:3e:00:00:02"), ())
+        self.assertEqual(len(self.book), 1)
+
+    def test_plain_domains(self) -> None:
+        """
+        A domain that Nova did not make is a port once somebody says whose it is, and
+        for as long; until then it is counted.
+        """
+        self.replace(plain_xml())
+        inventory = self.start()
+        figures = inventory.describe()
+        self.assertEqual((figures["ports"], figures["domains_of_nova"]), (0, 0))
+        self.assertEqual(figures["interfaces_without_project"], 1)
+        self.projects["i-plain"] = "p-1"
+        self.successResultOf(inventory.refresh("red", None))
+        (port,) = self.book.by_mac("red", MAC)
+        self.assertEqual((port.instance_id, port.project_id), ("i-plain", "p-1"))
+        self.assertEqual(inventory.describe()["interfaces_without_project"], 0)
+        self.projects.clear()
+        self.reactor.advance(30)
+        self.assertEqual(len(self.book), 0)
+
+    def test_bridge_of_a_libvirt_network(self) -> None:
+        """
+        Where a domain's file tells only the name of a libvirt network, that network's
+        file beside the directory tells the bridge; a strange name leads nowhere.
+        """
+        folder = self.path.parent / "network"
+        folder.mkdir()
+        text = "<networkstatus><network><bridge name='br-red'/></network></{}>"
+        (folder / "good.xml").write_text(text.format("networkstatus"))
+        (folder / "torn.xml").write_text(text.format("torn"))
+        (self.path.parent / "out.xml").write_text(text.format("networkstatus"))
+        inventory = self.start()
+        for number, name in enumerate(("none", "torn", "../out", "x" * 300, "good")):
+            source = f"<source network='{name}'/>"
+            self.replace(domain_xml(interface_xml(source=source)))
+            self.reactor.settle()
+            found = int(number == 4)
+            self.assertEqual(len(self.book.by_mac("red", MAC)), found, name)
+            self.assertEqual(inventory.describe()["interfaces_anywhere"], 1 - found)
+            self.assertEqual(inventory.state, SourceState.LIVE)
+
+    def test_nobody_knows_where(self) -> None:
+        """
+        While an interface may be on any network, none is known for sure.
+        """
+        self.replace(domain_xml(interface_xml(source="")))
+        inventory = self.start()
+        self.assertFalse(inventory.knows("red"))
+        self.replace(domain_xml())
+        self.reactor.settle()
+        self.assertTrue(inventory.knows("red"))
+
     def test_knows(self) -> None:
         """
         It knows the networks of listeners on devices, and no others.
@@ -353,6 +438,8 @@ class LibvirtInventoryTests(SynchronousTestCase):
                 "domains_of_nova": 1,
                 "ports": 1,
                 "interfaces_elsewhere": 0,
+                "interfaces_anywhere": 0,
+                "interfaces_without_project": 0,
                 "polling": False,
                 "last_read_age": 2.0,
             },

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.config import load
-from mdproxy.inventory.static import read_listing
+from mdproxy.inventory.listing import read_listing
 from mdproxy.options import LISTENER_OPTIONS, SECTIONS, Seconds, sample, shown
 from mdproxy.settings import parse
 

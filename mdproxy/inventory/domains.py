@@ -1,38 +1,32 @@
 # -*- test-case-name: tests.test_inventory_domains -*-
 """
-libvirt's live domain XML, with Nova's metadata, to values.
+libvirt's XML of running domains, with Nova's metadata, to values.
 
 Pure.  libvirt writes the file, but names and images in it are the tenant's words, so it
-is read as if an enemy had written it: no document type, no entities, no depth, and
-nothing is built from elements that nobody asks for.
+is read as if an enemy had written it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from xml.parsers import expat
+from collections.abc import Callable, Mapping
 
 from attrs import define, field, frozen
 
+from mdproxy.inventory.elements import read_elements
+from mdproxy.lookup.books import PREFIX
 from mdproxy.model import Malformed, Port, canonical_address
 
-#: Nova's namespaces (nova/virt/libvirt/config.py, C{NOVA_NS}); what they call the
-#: elements' prefix is libvirt's affair.
-_NOVA = (
-    "http://openstack.org/xmlns/libvirt/nova/1.1",
-    "http://openstack.org/xmlns/libvirt/nova/1.0",
-)
-_MAX_DEPTH = 64
-_MAX_TAG = 256
 _MAX_INTERFACES = 256
 _MAX_ADDRESSES = 4096
+_MAX_TEXT = 256
 
 _DOMAIN = "domstatus/domain"
 _INSTANCE = f"{_DOMAIN}/metadata/nova:instance"
 _INTERFACE = f"{_DOMAIN}/devices/interface"
-#: The length of the piece of a port's id in the name of its device
-#: (nova/network/model.py, C{NIC_NAME_LEN}, with the prefix C{tap}).
-_PIECE = 11
+_NETWORK = "networkstatus/network"
+#: How the name begins of a bridge between one instance and Open vSwitch
+#: (nova/network/os_vif_util.py, C{_get_hybrid_bridge_name}).
+_HYBRID = "qbr"
 
 
 @define
@@ -41,13 +35,50 @@ class Interface:
     One network interface of a domain.
 
     @ivar mac: Its MAC address, as written.
-    @ivar bridge: The bridge it is plugged into; C{None}: into none.
+    @ivar bridge: The bridge it is plugged into, or (C{type='direct'}) the device that
+        it is a macvtap of; C{None}: the file does not say.
+    @ivar libvirt_network: The name of the libvirt network it is plugged into; C{None}:
+        into none, or the file says more about it.
     @ivar device: The host's end of it.
+    @ivar is_tagged: Whether its frames carry a tag on that bridge.
+    @ivar is_switched: Whether that bridge is an Open vSwitch.
+    @ivar is_direct: Whether it is a macvtap.
+    @ivar is_resolved: Whether libvirt has said what the network came down to.
     """
 
     mac: str | None = None
     bridge: str | None = None
+    libvirt_network: str | None = None
     device: str | None = None
+    is_tagged: bool = False
+    is_switched: bool = False
+    is_direct: bool = False
+    is_resolved: bool = False
+
+    def take(self, path: str, attributes: Mapping[str, str]) -> None:
+        """
+        Take the start of an element.
+
+        @param path: Its path from the interface's own element.
+        """
+        if path in ("", "/actual"):
+            # The actual connection comes after what was asked for, and counts.
+            self.is_direct = attributes.get("type") == "direct"
+            if path:
+                self.bridge = self.libvirt_network = None
+                self.is_resolved = True
+        elif path == "/mac":
+            self.mac = attributes.get("address")
+        elif path == "/target":
+            self.device = attributes.get("dev")
+        elif path == "/actual/source" or (path == "/source" and not self.is_resolved):
+            lower = attributes.get("dev") if self.is_direct else None
+            self.bridge = attributes.get("bridge") or lower
+            self.libvirt_network = attributes.get("network")
+        elif path in ("/vlan", "/actual/vlan"):
+            self.is_tagged = True
+        elif path in ("/virtualport", "/actual/virtualport"):
+            self.is_switched |= attributes.get("type") == "openvswitch"
 
 
 @define
@@ -60,7 +91,7 @@ class Domain:
     @ivar is_nova: Whether Nova left its metadata there.
     @ivar project: The project's id; C{None}: not said.
     @ivar fixed: The fixed addresses by port; C{None}: Nova did not list ports (before
-        its version 21 it did not).
+        its version 21 it did not), or it is not Nova's.
     @ivar interfaces: The interfaces.
     """
 
@@ -71,12 +102,23 @@ class Domain:
     fixed: dict[str, set[str]] | None = None
     interfaces: list[Interface] = field(factory=list)
 
-    def addresses_of(self, interface: Interface) -> frozenset[str] | None:
+    def port_of(self, interface: Interface) -> str | None:
         """
-        Find the fixed addresses of an interface.
+        Find the id of an interface's port: its device is named after it.
 
-        Its port is known by the device's name.  Where that says nothing (other kinds of
-        devices) all of the instance's addresses count, for the order tells nothing.
+        @return: C{None} where the name says nothing (other kinds of devices).
+        """
+        for port in self.fixed or ():
+            if interface.device == "tap" + port[:PREFIX] and len(port) > PREFIX:
+                return port
+        return None
+
+    def addresses_of(self, port: str | None) -> frozenset[str] | None:
+        """
+        Find the fixed addresses of a port.
+
+        @param port: Its id; where it is C{None} all of the instance's addresses count,
+            for the order in which ports are listed tells nothing.
 
         @return: C{None} where Nova did not say.
 
@@ -84,70 +126,39 @@ class Domain:
         """
         if self.fixed is None:
             return None
-        for port, addresses in self.fixed.items():
-            if interface.device == "tap" + port[:_PIECE] and len(port) > _PIECE:
-                return frozenset(canonical_address(address) for address in addresses)
+        listed = self.fixed.values() if port is None else [self.fixed[port]]
         return frozenset(
-            canonical_address(address)
-            for addresses in self.fixed.values()
-            for address in addresses
+            canonical_address(address) for addresses in listed for address in addresses
         )
 
 
 def read_domain(data: bytes) -> Domain:
     """
-    Read a file.
+    Read a domain's file.
 
     @raise Malformed: If it is no XML, or XML of a kind that libvirt doesn't write.
     """
     reader = _Reader()
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.StartDoctypeDeclHandler = _refuse
-    parser.EntityDeclHandler = _refuse
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.buffer_text = True
-    try:
-        parser.Parse(data, True)
-    except Malformed:
-        raise
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        # The last two are about the encoding that the file declares.
-        raise Malformed(f"it is no XML: {str(error)[:100]}") from None
+    read_elements(data, reader.start, reader.text)
     return reader.domain
-
-
-def _refuse(*args: object) -> None:
-    """
-    Refuse a document type, and with it all entities.
-    """
-    raise Malformed("it declares a document type")
 
 
 @define
 class _Reader:
     """
-    What the parser calls.
+    What hears of the elements of a domain's file.
 
     @ivar domain: What was read so far.
-    @ivar _path: The paths of the open elements, from the root.
     @ivar _port: The addresses of the Nova port that is being read.
     """
 
     domain: Domain = field(factory=Domain)
-    _path: list[str] = field(factory=list)
     _port: set[str] = field(factory=set)
 
-    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+    def start(self, path: str, attributes: Mapping[str, str]) -> None:
         """
         Take the start of an element.
         """
-        if len(self._path) >= _MAX_DEPTH or len(tag) > _MAX_TAG:
-            raise Malformed("it is nested too deeply, or has too long a tag")
-        name = _short(tag)
-        path = f"{self._path[-1]}/{name}" if self._path else name
-        self._path.append(path)
         if path == _DOMAIN:
             if self.domain.is_live:
                 raise Malformed("it holds more than one domain")
@@ -194,36 +205,33 @@ class _Reader:
             if len(interfaces) == _MAX_INTERFACES:
                 raise Malformed("it has too many interfaces")
             interfaces.append(Interface())
-        elif path == "/mac":
-            interfaces[-1].mac = attributes.get("address")
-        elif path == "/target":
-            interfaces[-1].device = attributes.get("dev")
-        elif path in ("/source", "/actual/source") and "bridge" in attributes:
-            # What is said of the actual connection comes later, and counts.
-            interfaces[-1].bridge = attributes["bridge"]
+        if path == "" or path.startswith("/"):
+            interfaces[-1].take(path, attributes)
 
-    def end(self, tag: str) -> None:
+    def text(self, path: str, text: str) -> None:
         """
-        Take the end of an element.
+        Take text.
         """
-        self._path.pop()
-
-    def text(self, text: str) -> None:
-        """
-        Take text; it may come in pieces.
-        """
-        if self._path[-1] == f"{_DOMAIN}/uuid":
-            self.domain.uuid = (self.domain.uuid + text)[:256]
+        if path == f"{_DOMAIN}/uuid":
+            self.domain.uuid = (self.domain.uuid + text)[:_MAX_TEXT]
 
 
-def _short(tag: str) -> str:
+def read_bridge(data: bytes) -> str | None:
     """
-    Write a qualified name short; names in strange namespaces match nothing.
+    Read from the file of a libvirt network that is active which bridge it has.
+
+    @return: C{None} where it has none.
+
+    @raise Malformed: If it is no XML, or XML of a kind that libvirt doesn't write.
     """
-    namespace, _, name = tag.rpartition(" ")
-    if not namespace:
-        return name
-    return f"nova:{name}" if namespace in _NOVA else f"?:{name}"
+    bridges: list[str] = []
+
+    def start(path: str, attributes: Mapping[str, str]) -> None:
+        if path == f"{_NETWORK}/bridge" and "name" in attributes:
+            bridges.append(attributes["name"])
+
+    read_elements(data, start, lambda path, text: None)
+    return bridges[0] if len(bridges) == 1 else None
 
 
 @frozen
@@ -233,42 +241,108 @@ class Ports:
 
     @ivar ports: The ports.
     @ivar strangers: How many interfaces are on no listener's network.
+    @ivar lost: How many may be on any network, for the file does not tell.
+    @ivar unowned: How many are on a listener's network, but are of nobody's project.
     @ivar problem: What is wrong with the others; C{None}: nothing.
     """
 
     ports: tuple[Port, ...] = ()
     strangers: int = 0
+    lost: int = 0
+    unowned: int = 0
     problem: str | None = None
 
 
-def ports_of(domain: Domain, networks: Mapping[str, str], inventory: str) -> Ports:
+@frozen
+class Surroundings:
+    """
+    What is to be known beside a domain's own file.
+
+    @ivar networks: The networks by the device of their listener.
+    @ivar bridge_of: Tells the bridge of a libvirt network by its name, if there is one.
+    @ivar project_of: Tells the project of an instance that Nova did not make, if
+        anybody said.
+    """
+
+    networks: Mapping[str, str]
+    bridge_of: Callable[[str], str | None] = lambda _network: None
+    project_of: Callable[[str], str | None] = lambda _instance: None
+
+
+def ports_of(domain: Domain, around: Surroundings, inventory: str) -> Ports:
     """
     Find the ports of a domain.
 
-    @param networks: The networks by the device of their listener.
     @param inventory: The name of the inventory, for the ports.
     """
-    if not domain.is_live or not domain.is_nova:
+    if not domain.is_live:
         return Ports()
+    instance = domain.uuid.strip()
+    project = domain.project if domain.is_nova else around.project_of(instance)
     ports: list[Port] = []
-    strangers = 0
+    strangers = lost = unowned = 0
     problem = None
     for interface in domain.interfaces:
-        network = networks.get(interface.bridge or "")
-        if network is None:
+        bridge = _bridge_of(interface, around)
+        network = None if bridge is None else around.networks.get(bridge)
+        if bridge is None or _may_be_anywhere(interface, domain, network):
+            lost += 1
+        elif network is None:
             strangers += 1
-            continue
-        try:
-            port = Port(
-                network,
-                interface.mac or "",
-                domain.uuid.strip(),
-                domain.project or "",
-                domain.addresses_of(interface),
-                inventory=inventory,
-            )
-        except Malformed as error:
-            problem = str(error)
+        elif project is None and not domain.is_nova:
+            unowned += 1
         else:
-            ports.append(port)
-    return Ports(tuple(ports), strangers, problem)
+            try:
+                ports.append(_port(interface, domain, network, project, inventory))
+            except Malformed as error:
+                problem = str(error)
+    return Ports(tuple(ports), strangers, lost, unowned, problem)
+
+
+def _bridge_of(interface: Interface, around: Surroundings) -> str | None:
+    """
+    Find the bridge that an interface is plugged into.
+    """
+    if interface.bridge is None and interface.libvirt_network is not None:
+        return around.bridge_of(interface.libvirt_network)
+    return interface.bridge
+
+
+def _may_be_anywhere(interface: Interface, domain: Domain, network: str | None) -> bool:
+    """
+    Tell whether an interface may be on another network than its bridge's own.
+
+    A tag makes it another one.  The bridge that Nova's instances share in Open vSwitch
+    carries all networks of the host, kept apart by tags that the file does not tell; a
+    hybrid bridge, unless somebody listens on that very one, is only the way there.
+
+    @param network: The network of the bridge's listener.
+    """
+    if interface.is_tagged or (interface.is_switched and domain.is_nova):
+        return True
+    return network is None and (interface.bridge or "").startswith(_HYBRID)
+
+
+def _port(
+    interface: Interface,
+    domain: Domain,
+    network: str,
+    project: str | None,
+    inventory: str,
+) -> Port:
+    """
+    Make the port of an interface.
+
+    @raise Malformed: If it can't be one.
+    """
+    port_id = domain.port_of(interface)
+    return Port(
+        network,
+        interface.mac or "",
+        domain.uuid.strip(),
+        project or "",
+        domain.addresses_of(port_id),
+        inventory=inventory,
+        port_id=port_id,
+        device=interface.device,
+    )

@@ -3,39 +3,37 @@
 The inventory that libvirt keeps of the running domains, in /run/libvirt/qemu.
 
 A port belongs to the network whose listener is on the bridge that it is plugged into;
-of all other networks libvirt knows nothing.
+of all other networks libvirt knows nothing.  Only the files of running domains count:
+those in /etc/libvirt/qemu are not told of interfaces that are plugged in later.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import define, field
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
-from twisted.logger import Logger
-from zope.interface import implementer
 
-from mdproxy.condition import Condition
-from mdproxy.files import (
-    DirectoryWatch,
-    Missing,
-    Signature,
-    Unreadable,
-    read_file,
-    signature_of,
+from mdproxy.files import Missing, Signature, Unreadable, read_file, signature_of
+from mdproxy.interfaces import SourceState
+from mdproxy.inventory.domains import (
+    Domain,
+    Ports,
+    Surroundings,
+    ports_of,
+    read_bridge,
+    read_domain,
 )
-from mdproxy.interfaces import IInventory, SourceState
-from mdproxy.inventory.domains import Domain, Ports, ports_of, read_domain
 from mdproxy.inventory.page import Entries
-from mdproxy.inventory.refresh import Refreshes
+from mdproxy.inventory.watched import WatchedInventory
 from mdproxy.model import Malformed
 
 #: Where libvirt keeps the state of running domains.
 LIVE = "/run/libvirt/qemu"
+#: Where it keeps that of its networks, from there.
+_NETWORKS = "../network"
 _MAX_SIZE = 1 << 20
 
 
@@ -56,15 +54,16 @@ class _File:
     problem: str | None = None
 
 
-@implementer(IInventory)
-class LibvirtInventory(Service):
+class LibvirtInventory(WatchedInventory):
     """
-    The ports of the running domains that Nova made.
+    The ports of the running domains.
 
-    @ivar condition: How the source is.
+    Nova's metadata tell the project of an instance, and its addresses.  A domain that
+    has none is an instance too, by its own id, if anybody says whose it is; nobody
+    knows its addresses, so that a lease must.
     """
 
-    log = Logger()
+    kind = "libvirt"
 
     def __init__(
         self,
@@ -74,6 +73,7 @@ class LibvirtInventory(Service):
         networks: Mapping[str, str],
         path: str = LIVE,
         name: str = "libvirt",
+        project_of: Callable[[str], str | None] = lambda _instance: None,
     ) -> None:
         """
         Prepare an inventory; it reads nothing before it is started.
@@ -85,75 +85,46 @@ class LibvirtInventory(Service):
             the next look at the files takes it into account.
         @param path: The directory.
         @param name: The word for this inventory.
+        @param project_of: Tells whose an instance is that Nova did not make; when it
+            says something else, the same.
         """
-        self.name = name
-        self.condition = Condition(name, self.log)
-        self._clock = clock
-        self._book = book
+        super().__init__(reactor, clock, book, name)
         self._networks = networks
+        self._around = Surroundings(networks, self._bridge_of, project_of)
         self._path = os.path.abspath(path)
         self._files: dict[str, _File] = {}
         self._problem: str | None = None
-        self._read: float | None = None
-        self._refreshes = Refreshes(clock, self._look)
-        self._watch = DirectoryWatch(
-            reactor, clock, lambda: [self._path], self._changed
-        )
-
-    @property
-    def state(self) -> SourceState:
-        """
-        Provide L{ISource.state<mdproxy.interfaces.ISource>}.
-        """
-        return self.condition.state
-
-    def startService(self) -> None:
-        """
-        Begin to watch, and read all files before this returns.
-        """
-        super().startService()
-        self._watch.startService()
-
-    def stopService(self) -> None:
-        """
-        Let go of the watch and the timers; the book keeps what it has.
-        """
-        super().stopService()
-        self._watch.stopService()
-        self._refreshes.stop()
 
     def knows(self, network: str) -> bool:
         """
         Provide L{IInventory.knows<mdproxy.interfaces.IInventory.knows>}: only networks
-        whose listener is on a device, which may be a domain's bridge.
+        whose listener is on a device, which may be a domain's bridge; and none while an
+        interface may be anywhere.
         """
+        if any(file.ports.lost for file in self._files.values()):
+            return False
         return network in self._networks.values()
 
-    def refresh(self, network: str, mac: str | None) -> Deferred[None]:
+    def _figures(self) -> Mapping[str, Any]:
         """
-        Provide L{IInventory.refresh<mdproxy.interfaces.IInventory.refresh>}.
+        Provide L{WatchedInventory._figures}.
         """
-        return self._refreshes.refresh(network)
-
-    def describe(self) -> Mapping[str, Any]:
-        """
-        Provide L{ISource.describe<mdproxy.interfaces.ISource.describe>}.
-        """
-        age = None if self._read is None else self._clock.seconds() - self._read
         files = self._files.values()
         return {
-            "name": self.name,
-            "kind": "libvirt",
-            "state": self.state.value,
-            "problem": self.condition.problem,
             "path": self._path,
             "domains": len(files),
             "domains_of_nova": sum(file.domain.is_nova for file in files),
             "ports": sum(len(file.ports.ports) for file in files),
             "interfaces_elsewhere": sum(file.ports.strangers for file in files),
-            "polling": self._watch.polling,
-            "last_read_age": None if age is None else round(age, 3),
+            "interfaces_anywhere": sum(file.ports.lost for file in files),
+            "interfaces_without_project": sum(file.ports.unowned for file in files),
         }
+
+    def _directories(self) -> Iterable[str]:
+        """
+        Name the domains' directory.
+        """
+        return [self._path]
 
     def _changed(self, paths: frozenset[str] | None) -> None:
         """
@@ -178,7 +149,7 @@ class LibvirtInventory(Service):
             self._judge()
             return
         self._problem = None
-        self._read = self._clock.seconds()
+        self._read_at = self._clock.seconds()
         for name in names | self._files.keys():
             self._alone(self._renew, name)
         self._judge()
@@ -244,8 +215,26 @@ class LibvirtInventory(Service):
         Enter what is known of a domain.
         """
         inventory = self.condition.name
-        file.ports = ports_of(file.domain, self._networks, inventory)
+        file.ports = ports_of(file.domain, self._around, inventory)
         self._book.enter(inventory, self._record(name), file.ports.ports)
+
+    def _bridge_of(self, network: str) -> str | None:
+        """
+        Tell the bridge of one of libvirt's networks.
+
+        Asked only for an interface whose file names no bridge; libvirt's own do (seen
+        with version 9.0), so it is not worth watching another directory.
+
+        @param network: Its name.
+        """
+        if "/" in network:
+            return None
+        path = os.path.join(self._path, _NETWORKS, f"{network}.xml")
+        try:
+            data, _signature = read_file(path, _MAX_SIZE)
+            return read_bridge(data)
+        except (Unreadable, Malformed):
+            return None
 
     def _record(self, name: str) -> str:
         """
@@ -260,9 +249,7 @@ class LibvirtInventory(Service):
         problems = [self._problem] if self._problem else []
         problems += [file.problem for file in self._files.values() if file.problem]
         if problems:
-            is_known = self._read is not None
-            state = SourceState.STALE if is_known else SourceState.FAILED
-            self.condition.become(state, "; ".join(problems[:3]))
+            self._fail("; ".join(problems[:3]))
             return
         refused = [
             f"{os.path.join(self._path, name)}: {file.ports.problem}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from mdproxy.inventory.domains import ports_of, read_domain
+from mdproxy.inventory.domains import Surroundings, ports_of, read_domain
 from mdproxy.lookup.leases import QUIET, LeaseTable, read_dnsmasq_line
 from mdproxy.lookup.netlink import Garbled, read_messages
 from mdproxy.model import Malformed, canonical_address, canonical_mac
@@ -52,7 +52,7 @@ def check_domain(data: bytes, _place: int) -> None:
     """
     with suppress(Malformed):
         domain = read_domain(data)
-        found = ports_of(domain, _NETWORKS, "libvirt")
+        found = ports_of(domain, Surroundings(_NETWORKS), "libvirt")
         assert domain.is_nova or not found.ports, found
         assert domain.is_live or not found.ports, found
         for port in found.ports:
