@@ -25,6 +25,7 @@ from mdproxy.interfaces import (
     SourceState,
 )
 from mdproxy.lookup.books import NeighbourBook, PortBook
+from mdproxy.lookup.kernel_table import DevicesChanged, Opener
 from mdproxy.model import Neighbour, Port, ResponseHead
 
 
@@ -152,8 +153,11 @@ class FakeNeighbours:
     @ivar kernel: By network and address, where the kernel would send; C{None}: it has
         no entry any more.
     @ivar silent: Whether L{drain} enters nothing, for events were lost.
-    @ivar attached: The devices that stand for networks, by index.
+    @ivar attached: The devices of its own namespace that stand for networks, by index.
+    @ivar attached_in: Those of watched namespaces, by namespace and index.
+    @ivar watched: By namespace, what opens its sockets and whom to tell of its devices.
     @ivar probes: What was asked with L{probe}.
+    @ivar ports: By network and MAC, by which device the network's bridge reaches it.
     """
 
     book: NeighbourBook
@@ -161,19 +165,48 @@ class FakeNeighbours:
     kernel: dict[tuple[str, str], str | None] = field(factory=dict)
     silent: bool = False
     attached: dict[int, str] = field(factory=dict)
+    attached_in: dict[str, dict[int, str]] = field(factory=dict)
+    watched: dict[str, tuple[Opener, DevicesChanged]] = field(factory=dict)
     probes: list[tuple[str, str]] = field(factory=list)
+    ports: dict[tuple[str, str], str] = field(factory=dict)
 
-    def attach(self, ifindex: int, network: str) -> None:
+    def watch(
+        self, namespace: str, open_socket: Opener, devices_changed: DevicesChanged
+    ) -> None:
+        """
+        Begin to follow a namespace; tests call what is in L{watched}.
+        """
+        self.unwatch(namespace)
+        self.watched[namespace] = (open_socket, devices_changed)
+        self.attached_in[namespace] = {}
+
+    def unwatch(self, namespace: str) -> None:
+        """
+        Let go of a namespace and its devices.
+        """
+        self.watched.pop(namespace, None)
+        for ifindex in list(self.attached_in.get(namespace, ())):
+            self.detach(ifindex, namespace)
+        self.attached_in.pop(namespace, None)
+
+    def attach(self, ifindex: int, network: str, namespace: str = "") -> None:
         """
         Begin to enter the neighbours of a device.
         """
-        self.attached[ifindex] = network
+        (self.attached_in[namespace] if namespace else self.attached)[ifindex] = network
 
-    def detach(self, ifindex: int) -> None:
+    def detach(self, ifindex: int, namespace: str = "") -> None:
         """
         Forget a device.
         """
-        self.attached.pop(ifindex, None)
+        there = self.attached_in.get(namespace, {}) if namespace else self.attached
+        there.pop(ifindex, None)
+
+    def bridge_port(self, network: str, mac: str) -> str | None:
+        """
+        Tell by which port of the network's bridge a MAC is reached.
+        """
+        return self.ports.get((network, mac))
 
     def drain(self) -> None:
         """

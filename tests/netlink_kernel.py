@@ -8,7 +8,7 @@ C{tests.lab.test_neighbours_kernel} runs in a network namespace.
 from __future__ import annotations
 
 import struct
-from errno import EAGAIN, ENOBUFS, ENOENT
+from errno import EAGAIN, ENOBUFS, ENODEV, ENOENT
 from socket import AF_INET, AF_INET6, inet_pton
 
 from attrs import define, field
@@ -71,6 +71,82 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + padding
 
 
+def link_message(
+    kind: int,
+    ifindex: int,
+    name: str,
+    sequence: int = 0,
+    flags: int = 0,
+    family: int = 0,
+) -> bytes:
+    """
+    Write a device's message as the kernel does.
+
+    @param kind: 16 for a new or changed device, 17 for a deleted one.
+    @param family: 7 where a bridge tells of its port.
+    """
+    body = struct.pack("=BxHiII", family, 1, ifindex, 0x1003, 0)
+    body += _attribute(3, name.encode() + b"\0")
+    # IFLA_MTU, which nobody reads.
+    return packed_message(kind, body + _attribute(4, bytes(4)), sequence, flags)
+
+
+@define(eq=False)
+class MemoryPoll:
+    """
+    An C{epoll} descriptor for sockets of L{MemoryKernel}s.
+
+    @ivar kernels: Whose sockets it can watch.
+    @ivar watched: The numbers that it watches.
+    @ivar closed: Whether it was closed.
+    @ivar polled: How many times somebody asked.
+    """
+
+    kernels: tuple[MemoryKernel, ...]
+    watched: dict[int, int] = field(factory=dict, init=False)
+    closed: bool = field(default=False, init=False)
+    polled: int = field(default=0, init=False)
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        """
+        Watch a descriptor.
+        """
+        assert eventmask == 1, "not for reading"
+        assert fd not in self.watched, "watched already"
+        self.watched[fd] = eventmask
+
+    def unregister(self, fd: int, /) -> None:
+        """
+        Watch a descriptor no more.
+        """
+        del self.watched[fd]
+
+    def poll(self, timeout: float, maxevents: int, /) -> list[tuple[int, int]]:
+        """
+        Tell who has something; who was told goes to the end.
+        """
+        assert timeout == 0, "this would wait"
+        assert not self.closed, "asked when closed"
+        self.polled += 1
+        ready = [s.number for k in self.kernels for s in k.sockets if s.is_ready()]
+        found = [fd for fd in self.watched if fd in ready][:maxevents]
+        for fd in found:
+            self.watched[fd] = self.watched.pop(fd)
+        return [(fd, 1) for fd in found]
+
+    def fileno(self) -> int:
+        """
+        Tell its number.
+        """
+        return 999
+
+    def close(self) -> None:
+        """
+        Watch nothing more.
+        """
+        self.closed = True
+
+
 @define(eq=False)
 class MemoryNetlinkSocket:
     """
@@ -109,17 +185,26 @@ class MemoryNetlinkSocket:
         if option in self.kernel.forbidden:
             raise PermissionError(1, "Operation not permitted")
 
+    def getsockopt(self, level: int, option: int, /) -> int:
+        """
+        Tell how large the buffer is.
+        """
+        return self.kernel.buffer
+
     def send(self, data: bytes, /) -> int:
         """
         Answer a request; the answer is there when this returns.
         """
         self.kernel.fail("send")
-        flags, sequence = struct.unpack_from("=HI", data, 6)
+        kind, flags, sequence = struct.unpack_from("=HHI", data, 4)
         if flags & 0x300:
-            self.pending = self.kernel.dump(sequence)
+            assert not self.pending, "one dump at a time"
+            dump = self.kernel.dump_links if kind == 18 else self.kernel.dump
+            self.pending = dump(sequence)
             self.incoming.append(self.pending.pop(0))
         else:
-            self.incoming.extend(self.kernel.answer(sequence, data[16:]))
+            answer = self.kernel.answer_link if kind == 18 else self.kernel.answer
+            self.incoming.extend(answer(sequence, data[16:]))
         return len(data)
 
     def recv(self, size: int, /) -> bytes:
@@ -137,12 +222,11 @@ class MemoryNetlinkSocket:
             self.incoming.append(self.pending.pop(0))
         return item
 
-    def has_news(self) -> bool:
+    def is_ready(self) -> bool:
         """
-        Look at the queue.
+        Tell whether there is anything to take.
         """
-        assert not self.closed, "asked a closed socket"
-        return bool(self.incoming)
+        return bool(self.incoming) and not self.closed
 
     def fileno(self) -> int:
         """
@@ -162,7 +246,12 @@ class MemoryKernel:
     """
     A neighbour table, and the sockets that ask for it.
 
+    @ivar first: The number of its first socket's descriptor.
     @ivar table: State and MAC by device and address.
+    @ivar links: Devices, names by index.
+    @ivar ports: Which device a bridge has a MAC behind, and whether the MAC is that
+        device's own, by bridge and MAC.
+    @ivar buffer: How large the buffer of its sockets is.
     @ivar sockets: All sockets that were opened.
     @ivar failures: What the next calls of a kind (C{open}, C{bind}, C{send}) raise.
     @ivar forbidden: The socket options that may not be set.
@@ -173,7 +262,11 @@ class MemoryKernel:
     @ivar dumps: How many dumps were asked for.
     """
 
+    first: int = 1000
     table: dict[_Row, tuple[str, str | None]] = field(factory=dict, init=False)
+    links: dict[int, str] = field(factory=dict, init=False)
+    ports: dict[_Row, tuple[int, bool]] = field(factory=dict, init=False)
+    buffer: int = field(default=212992, init=False)
     sockets: list[MemoryNetlinkSocket] = field(factory=list, init=False)
     failures: dict[str, list[OSError]] = field(factory=dict, init=False)
     forbidden: set[int] = field(factory=set, init=False)
@@ -188,7 +281,7 @@ class MemoryKernel:
         Open a socket.
         """
         self.fail("open")
-        socket = MemoryNetlinkSocket(self, 1000 + len(self.sockets))
+        socket = MemoryNetlinkSocket(self, self.first + len(self.sockets))
         self.sockets.append(socket)
         return socket
 
@@ -216,6 +309,22 @@ class MemoryKernel:
         del self.table[ifindex, address]
         self.tell(neighbour_message(29, (ifindex, address), None, "failed"))
 
+    def add_link(self, ifindex: int, name: str) -> None:
+        """
+        Make or rename a device.
+        """
+        self.links[ifindex] = name
+        self.tell(link_message(16, ifindex, name), group=1)
+
+    def delete_link(self, ifindex: int) -> None:
+        """
+        Delete a device, and its entries.
+        """
+        for index, address in list(self.table):
+            if index == ifindex:
+                self.delete(index, address)
+        self.tell(link_message(17, ifindex, self.links.pop(ifindex)), group=1)
+
     def overrun(self) -> None:
         """
         Lose all unread news of every listening socket.
@@ -223,18 +332,49 @@ class MemoryKernel:
         for socket in self.listening():
             socket.incoming[:] = [OSError(ENOBUFS, "No buffer space available")]
 
-    def tell(self, news: bytes | OSError) -> None:
+    def tell(self, news: bytes | OSError, group: int = 4) -> None:
         """
         Queue something on every listening socket.
         """
-        for socket in self.listening():
+        for socket in self.listening(group):
             socket.incoming.append(news)
 
-    def listening(self) -> list[MemoryNetlinkSocket]:
+    def listening(self, group: int = 4) -> list[MemoryNetlinkSocket]:
         """
-        List the open sockets that joined the neighbour group.
+        List the open sockets that joined the group of neighbours, or that of devices.
         """
-        return [s for s in self.sockets if s.groups & 4 and not s.closed]
+        return [s for s in self.sockets if s.groups & group and not s.closed]
+
+    def dump_links(self, sequence: int) -> list[bytes]:
+        """
+        Write all devices, one a piece.
+        """
+        rows = [
+            link_message(16, ifindex, name, sequence, 2)
+            for ifindex, name in self.links.items()
+        ]
+        return [*rows, packed_message(3, bytes(4), sequence, 2)]
+
+    def answer_link(self, sequence: int, body: bytes) -> list[bytes]:
+        """
+        Answer a request for one device.
+        """
+        (ifindex,) = struct.unpack_from("=i", body, 4)
+        if ifindex not in self.links:
+            return [_error(sequence, ENODEV)]
+        return [link_message(16, ifindex, self.links[ifindex], sequence)]
+
+    def answer_bridge(self, sequence: int, body: bytes) -> list[bytes]:
+        """
+        Answer a request for a bridge's entry.
+        """
+        mac, bridge = body[16:22].hex(":"), struct.unpack_from("=i", body, 28)[0]
+        if (bridge, mac) not in self.ports:
+            return [_error(sequence, ENOENT)]
+        port, is_own = self.ports[bridge, mac]
+        state = STATES["permanent" if is_own else "reachable"]
+        head = struct.pack("=BBHiHBB", 7, 0, 0, port, state, 0x80, 0)
+        return [packed_message(28, head + _attribute(2, body[16:22]), sequence)]
 
     def dump(self, sequence: int) -> list[bytes]:
         """
@@ -263,6 +403,8 @@ class MemoryKernel:
         Answer a request for one entry.
         """
         family, ifindex = struct.unpack_from("=Bxxxi", body)
+        if family == 7:
+            return self.answer_bridge(sequence, body)
         length, _ = struct.unpack_from("=HH", body, 12)
         wanted = body[16 : 12 + length]
         for (index, address), (state, mac) in self.table.items():

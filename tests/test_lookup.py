@@ -159,7 +159,7 @@ class VerdictTests(SynchronousTestCase):
         world.know(heir)
         self.turn(world, OTHER_MAC)
         self.assertEqual(world.identified(new), "i-2")
-        world.books.neighbours.miss(world.clock.seconds())
+        world.books.neighbours.miss("red", world.clock.seconds())
         self.assertEqual(world.refusal(new), (Reason.FRAME_MISMATCH, False))
 
     def test_turned_by_way_of_nothing(self) -> None:

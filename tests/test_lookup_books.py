@@ -336,13 +336,37 @@ class NeighbourBookTests(SynchronousTestCase):
 
     def test_missed_news(self) -> None:
         """
-        Where news were missed any entry, and one that nobody knew, may have changed.
+        Where news of a network were missed any of its entries, and one that nobody
+        knew, may have changed; those of others have not.
         """
         self.learn(A, 1.0)
-        self.book.miss(2.0)
+        self.book.miss("red", 2.0)
         for address in ("10.0.0.1", "10.0.0.9"):
             self.assertEqual(self.flips(2.0, address), (Flip(2.0, None),))
             self.assertEqual(self.flips(2.1, address), ())
+        self.assertEqual(self.book.flips("blue", "10.0.0.1", 0.0), ())
+        self.book.leave("red")
+        self.assertEqual(self.flips(0.0), ())
+        self.book.leave("red")
+
+    def test_calm(self) -> None:
+        """
+        A network is calm since its last turn or missed news, whatever others are; an
+        entry that comes, goes or stays as it was disturbs nobody.
+        """
+        self.assertTrue(self.book.is_calm("red", float("-inf")))
+        self.learn(A, 1.0)
+        self.learn(A, 2.0)
+        self.book.forget("red", "10.0.0.1", 3.0)
+        self.assertTrue(self.book.is_calm("red", float("-inf")))
+        self.learn(B, 4.0)
+        self.assertFalse(self.book.is_calm("red", 4.0))
+        self.assertTrue(self.book.is_calm("red", 4.1))
+        self.book.miss("red", 5.0)
+        self.assertFalse(self.book.is_calm("red", 4.1))
+        self.assertTrue(self.book.is_calm("blue", 0.0))
+        self.book.leave("red")
+        self.assertTrue(self.book.is_calm("red", float("-inf")))
 
     def test_flip_through_absence(self) -> None:
         """

@@ -5,6 +5,7 @@ Tests for L{mdproxy.lookup.neighbours}.
 from __future__ import annotations
 
 from errno import EIO, EMFILE
+from select import epoll
 from socket import SO_RCVBUF
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,10 @@ from zope.interface.verify import verifyObject
 
 from mdproxy.interfaces import SourceState
 from mdproxy.lookup.books import Flip, NeighbourBook
-from mdproxy.lookup.neighbours import (
-    SO_RCVBUFFORCE,
-    NeighbourSource,
-    NetlinkSocket,
-)
+from mdproxy.lookup.kernel_table import SO_RCVBUFFORCE, NetlinkSocket
+from mdproxy.lookup.neighbours import NeighbourSource, Poll
 from tests.contracts import SourceContract
-from tests.netlink_kernel import MemoryKernel
+from tests.netlink_kernel import MemoryKernel, MemoryPoll
 
 A = "fa:16:3e:00:00:0a"
 B = "fa:16:3e:00:00:0b"
@@ -51,7 +49,7 @@ class KernelContract(_Case):
         self.clock.advance(1000)
         self.book = NeighbourBook()
         self.source = NeighbourSource(
-            self.clock, self.clock, self.book, self.open_socket
+            self.clock, self.clock, self.book, self.open_socket, make_poll=self.poll
         )
         self.source.attach(self.first, "red")
 
@@ -67,6 +65,12 @@ class KernelContract(_Case):
         Open a socket to this kernel.
         """
         raise NotImplementedError
+
+    def poll(self) -> Poll:
+        """
+        Make what watches sockets of this kernel.
+        """
+        return epoll()
 
     def replace(
         self, ifindex: int, address: str, mac: str | None, state: str = "stale"
@@ -246,6 +250,12 @@ class MemoryKernelTests(KernelContract, SynchronousTestCase):
         """
         return self.kernel.open()
 
+    def poll(self) -> Poll:
+        """
+        Make what watches sockets of this kernel.
+        """
+        return MemoryPoll((self.kernel,))
+
     def replace(
         self, ifindex: int, address: str, mac: str | None, state: str = "stale"
     ) -> None:
@@ -278,7 +288,14 @@ class NeighbourSourceContractTests(SourceContract, SynchronousTestCase):
         Make a source on a kernel in memory.
         """
         book = NeighbourBook()
-        return NeighbourSource(reactor, reactor, book, MemoryKernel().open)
+        kernel = MemoryKernel()
+        return NeighbourSource(
+            reactor,
+            reactor,
+            book,
+            kernel.open,
+            make_poll=lambda: MemoryPoll((kernel,)),
+        )
 
 
 class NeighbourSourceTests(SynchronousTestCase):
@@ -294,7 +311,11 @@ class NeighbourSourceTests(SynchronousTestCase):
         self.clock = MemoryReactorClock()
         self.book = NeighbourBook()
         self.source = NeighbourSource(
-            self.clock, self.clock, self.book, self.kernel.open
+            self.clock,
+            self.clock,
+            self.book,
+            self.kernel.open,
+            make_poll=lambda: MemoryPoll((self.kernel,)),
         )
         self.kernel.replace(7, "10.0.0.5", A)
         self.source.attach(7, "red")
@@ -338,7 +359,7 @@ class NeighbourSourceTests(SynchronousTestCase):
         News are read when the reactor says that there are some.
         """
         self.assertEqual(self.clock.getReaders(), [self.source])
-        self.assertEqual(self.source.fileno(), self.news.fileno())
+        self.assertEqual(self.source.fileno(), 999)
         self.kernel.replace(7, "10.0.0.6", B)
         self.source.doRead()
         self.assertEqual(self.book.mac_of("red", "10.0.0.6"), B)
@@ -575,7 +596,9 @@ class NeighbourSourceTests(SynchronousTestCase):
         """
         A stopped source opens nothing.
         """
-        source = NeighbourSource(self.clock, self.clock, self.book, self.kernel.open)
+        source = NeighbourSource(
+            self.clock, self.clock, self.book, self.kernel.open, make_poll=self.fail
+        )
         source.attach(7, "green")
         self.assertIsNone(source.probe("green", "10.0.0.5"))
         self.assertEqual(len(self.kernel.sockets), 1)
@@ -610,6 +633,7 @@ class NeighbourSourceTests(SynchronousTestCase):
                 "kind": "neighbours",
                 "state": "live",
                 "problem": None,
+                "namespaces": 1,
                 "networks": ["red"],
                 "entries": 1,
                 "last_event_age": 2.5,

@@ -11,12 +11,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from mdproxy.lookup.netlink import (
     Entry,
     Garbled,
+    Link,
     Message,
+    bridge_request,
     dump_request,
     entry_request,
+    link_request,
+    links_request,
     read_messages,
 )
-from tests.netlink_kernel import STATES, neighbour_message, packed_message
+from tests.netlink_kernel import (
+    STATES,
+    link_message,
+    neighbour_message,
+    packed_message,
+)
 
 MAC = "fa:16:3e:00:00:0a"
 
@@ -38,6 +47,13 @@ REAL_DUMP = (
     "00000000000000000000160a000200333300000016000008000400000000001"
     "40003007c1700000c0000000c00000000000000140000000300020007000000"
     "a224000000000000"
+)
+#: A bridge's answer after C{bridge fdb replace fa:16:3e:00:00:0a dev t1 master static}
+#: (t1 has index 11, its bridge 7).
+REAL_BRIDGE = (
+    "4c0000001c00000009000000a14c0000070000000b000000400000000a000200"
+    "fa163e00000a0000080009000700000008000f00000000001400030000000000"
+    "0e0000000e00000000000000"
 )
 
 
@@ -74,6 +90,29 @@ class RequestTests(SynchronousTestCase):
             "1400 0100 fe80000000000000 0000000000000005"
         )
         self.assertEqual(entry_request(8, 3, "fe80::5"), expected)
+
+    def test_bridge_request(self) -> None:
+        """
+        A bridge is asked as C{bridge fdb get MAC br BRIDGE} does (seen by strace).
+        """
+        expected = bytes.fromhex(
+            "30000000 1e00 0100 08000000 00000000 07000000 00000000 00000000"
+            "0a00 0200 fa163e00000a 0000 0800 0900 07000000"
+        )
+        self.assertEqual(bridge_request(8, 7, MAC), expected)
+
+    def test_link_requests(self) -> None:
+        """
+        Devices are asked for without their counters.
+        """
+        tail = "00000000 00000000 0800 1d00 08000000"
+        expected = "28000000 1200 {} 08000000 00000000 00000000 {}" + tail
+        self.assertEqual(
+            links_request(8), bytes.fromhex(expected.format("0103", "00000000"))
+        )
+        self.assertEqual(
+            link_request(8, 3), bytes.fromhex(expected.format("0100", "03000000"))
+        )
 
 
 class ReadMessagesTests(SynchronousTestCase):
@@ -141,18 +180,61 @@ class ReadMessagesTests(SynchronousTestCase):
 
     def test_other_kinds(self) -> None:
         """
-        Bridge forwarding entries, proxied addresses and unknown messages say nothing.
+        Proxied addresses and unknown messages say nothing.
         """
         news = bytearray(neighbour_message(28, (3, "10.0.0.5"), MAC, "stale"))
-        bridge = news[:16] + b"\x07" + news[17:]
         proxied = news[:26] + b"\x08" + news[27:]
         for data in (
-            bridge,
             proxied,
             packed_message(99, b"", 0),
             packed_message(1, b""),
         ):
             self.assertEqual(list(read_messages(bytes(data))), [Message(0)])
+
+    def test_bridge(self) -> None:
+        """
+        A bridge's entry is no neighbour, but tells the port; one that is gone, or that
+        is the port's own address, tells none.
+        """
+        for kind, state, port in (
+            (28, "stale", 3),
+            (28, "noarp", 3),
+            (28, "permanent", None),
+            (29, "stale", None),
+        ):
+            news = neighbour_message(kind, (3, "10.0.0.5"), MAC, state)
+            bridge = news[:16] + b"\x07" + news[17:]
+            self.assertEqual(list(read_messages(bridge)), [Message(0, port=port)])
+
+    def test_real_bridge(self) -> None:
+        """
+        A real bridge's answer is read.
+        """
+        (message,) = read_messages(bytes.fromhex(REAL_BRIDGE))
+        self.assertEqual(message, Message(9, port=11))
+
+    def test_links(self) -> None:
+        """
+        A device's name is read; of one that is gone there is none.
+        """
+        data = link_message(16, 3, "tap0", 9) + link_message(17, 4, "tap1")
+        expected = [Message(9, link=Link(3, "tap0")), Message(0, link=Link(4, None))]
+        self.assertEqual(list(read_messages(data)), expected)
+
+    def test_port_leaves_bridge(self) -> None:
+        """
+        A device that a bridge has no more is not gone.
+        """
+        data = link_message(17, 3, "tap0", family=7)
+        self.assertEqual(list(read_messages(data)), [Message(0)])
+
+    def test_odd_names(self) -> None:
+        """
+        A device's name may hold any bytes; it becomes text that can be written.
+        """
+        body = packed_message(16, bytes(16) + b"\x08\0\x03\0\xff\xfea\0", 0)
+        (message,) = read_messages(body)
+        self.assertEqual(message.link, Link(0, "\\xff\\xfea"))
 
     def test_many_messages(self) -> None:
         """
@@ -177,7 +259,9 @@ class ReadMessagesTests(SynchronousTestCase):
         A dump's end may carry an error or nothing at all.
         """
         failed = packed_message(3, (-105).to_bytes(4, "little", signed=True), 9)
-        self.assertEqual(list(read_messages(failed)), [Message(9, None, True, 105)])
+        self.assertEqual(
+            list(read_messages(failed)), [Message(9, done=True, error=105)]
+        )
         bare = packed_message(3, b"", 9)
         self.assertEqual(list(read_messages(bare)), [Message(9, done=True)])
 
@@ -199,6 +283,8 @@ class ReadMessagesTests(SynchronousTestCase):
             "length too short": b"\x0f" + good[1:],
             "length too long": b"\xff" + good[1:],
             "neighbour cut": packed_message(28, bytes(8)),
+            "link cut": packed_message(16, bytes(12)),
+            "link without a name": packed_message(16, bytes(16)),
             "attribute too short": good[:28] + b"\x03" + good[29:],
             "attribute too long": good[:28] + b"\xff" + good[29:],
             "address too short": good[:28] + b"\x07" + good[29:],

@@ -371,9 +371,11 @@ class NeighbourBook(_Observed):
 
     @ivar _entries: What is known, by network and address.
     @ivar _gone: Which of them the kernel forgot and when, the longest ago first.
-    @ivar _missed: When news were last missed, so that any entry may have changed.
-    @ivar latest_turn: When any entry last changed hands, or news were missed; minus
-        infinity: never.
+    @ivar _missed: By network, when news were last missed, so that any of its entries
+        may have changed.
+    @ivar latest_turn: When any of any network did; minus infinity: never.
+    @ivar _turned: By network, when any of its entries last changed hands, or news were
+        missed.
     """
 
     #: For how many seconds a forgotten entry's MAC is remembered: for longer than a
@@ -382,7 +384,8 @@ class NeighbourBook(_Observed):
 
     _entries: dict[tuple[str, str], _Entry] = field(factory=dict, init=False)
     _gone: dict[tuple[str, str], float] = field(factory=dict, init=False)
-    _missed: float | None = field(default=None, init=False)
+    _missed: dict[str, float] = field(factory=dict, init=False)
+    _turned: dict[str, float] = field(factory=dict, init=False)
     latest_turn: float = field(default=float("-inf"), init=False)
     _flip_observers: list[Callable[[str, str], None]] = field(factory=list, init=False)
 
@@ -419,7 +422,7 @@ class NeighbourBook(_Observed):
         origin, entry.mac, entry.last = entry.last, neighbour.mac, neighbour.mac
         if origin != neighbour.mac:
             entry.flips = (*entry.flips[-1:], Flip(now, origin))
-            self.latest_turn = now
+            self._turned[neighbour.network] = self.latest_turn = now
             for observer in self._flip_observers:
                 observer(*key_of(neighbour))
 
@@ -447,13 +450,30 @@ class NeighbourBook(_Observed):
         entry = self._entries.get((network, address))
         return None if entry is None else entry.mac
 
-    def miss(self, now: float) -> None:
+    def miss(self, network: str, now: float) -> None:
         """
-        Learn that news were missed: any entry may have been turned and turned back.
+        Learn that news of a network were missed: any of its entries may have been
+        turned and turned back.
 
         @param now: Seconds, monotonic.
         """
-        self._missed = self.latest_turn = now
+        self._missed[network] = self._turned[network] = self.latest_turn = now
+
+    def leave(self, network: str) -> None:
+        """
+        Forget when a network's entries were turned, for its connections are closed.
+        """
+        self._missed.pop(network, None)
+        self._turned.pop(network, None)
+
+    def is_calm(self, network: str, since: float) -> bool:
+        """
+        Tell whether none of a network's entries can have changed hands since a moment.
+
+        @param since: Seconds, monotonic.
+        """
+        turned = self._turned.get(network)
+        return turned is None or turned < since
 
     def flips(self, network: str, address: str, since: float) -> tuple[Flip, ...]:
         """
@@ -465,8 +485,9 @@ class NeighbourBook(_Observed):
         """
         entry = self._entries.get((network, address))
         known = () if entry is None else entry.flips
-        if self._missed is not None:
-            known = (*known, Flip(self._missed, None))
+        missed = self._missed.get(network)
+        if missed is not None:
+            known = (*known, Flip(missed, None))
         return tuple(flip for flip in known if flip.at >= since)
 
     def addresses(self, network: str) -> list[str]:

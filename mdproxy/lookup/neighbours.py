@@ -1,30 +1,19 @@
 # -*- test-case-name: tests.test_lookup_neighbours -*-
 """
-The source of the neighbour book: the kernel's own table, followed by netlink.
+The source of the neighbour book: the kernel's own tables, followed by netlink.
 
-One socket is told of every change; a second one asks for single entries.  Both stay in
-the network namespace they were opened in.
+A namespace has a table of its own, so each that listeners are in is followed by itself
+(L{mdproxy.lookup.kernel_table}).  One C{epoll} descriptor watches all their sockets,
+for the reactor and for whoever must know what is true at this moment: one system call
+says that nothing has changed on any of a thousand networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from errno import EAGAIN, ENOBUFS
-from os import strerror
-from select import POLLIN, poll
-from socket import (
-    AF_NETLINK,
-    NETLINK_ROUTE,
-    SO_RCVBUF,
-    SOCK_CLOEXEC,
-    SOCK_NONBLOCK,
-    SOCK_RAW,
-    SOL_SOCKET,
-    socket,
-)
-from typing import Any, Protocol
+from select import EPOLLIN, epoll
+from typing import Any, Final, Protocol
 
-from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -39,114 +28,53 @@ from zope.interface import implementer
 from mdproxy.condition import Condition
 from mdproxy.interfaces import ISource, SourceState
 from mdproxy.lookup.books import NeighbourBook
-from mdproxy.lookup.netlink import (
-    NEIGHBOUR_GROUP,
-    Entry,
-    Garbled,
-    Message,
-    dump_request,
-    entry_request,
-    read_messages,
+from mdproxy.lookup.kernel_table import (
+    DevicesChanged,
+    KernelTable,
+    Ledger,
+    Lost,
+    Opener,
+    open_netlink,
 )
-from mdproxy.model import Neighbour
+from mdproxy.lookup.netlink import Garbled
 
-#: C{SO_RCVBUFFORCE} of C{asm-generic/socket.h}; Python has no name for it.
-SO_RCVBUFFORCE = 33
-#: How much unread news the kernel keeps for us, in bytes.
-_BUFFER = 1 << 20
-#: The kernel's largest piece of a dump is 32 KiB.
-_PIECE = 1 << 16
-#: How many pieces one turn of the reactor reads; more than the buffer can hold.
-_PIECES = 4096
-#: How many dumps one turn of the reactor asks for.
-_DUMPS = 3
 #: After how many seconds a lost socket is opened again.
-_PAUSE = 1.0
-#: How many late answers to former questions a question reads past.
-_LATE = 16
+_PAUSE: Final = 1.0
+#: After so many that could not be opened the others wait for the next time.
+_TRIES: Final = 16
+#: Of how many sockets one system call tells.
+_READY: Final = 64
 
 
-class NetlinkSocket(Protocol):
+class Poll(Protocol):
     """
-    What is used of a C{socket}; it does not block.
+    What is used of an C{epoll} descriptor.
     """
 
-    def bind(self, address: tuple[int, int], /) -> None:
+    def register(self, fd: int, eventmask: int, /) -> None:
         """
-        Join the groups whose bits are set in the second number.
-        """
-
-    def setsockopt(self, level: int, option: int, value: int, /) -> None:
-        """
-        Set an option.
+        Begin to watch a descriptor.
         """
 
-    def send(self, data: bytes, /) -> int:
+    def unregister(self, fd: int, /) -> None:
         """
-        Send a request.
-        """
-
-    def recv(self, size: int, /) -> bytes:
-        """
-        Take one datagram.
+        Watch a descriptor no more.
         """
 
-    def has_news(self) -> bool:
+    def poll(self, timeout: float, maxevents: int, /) -> list[tuple[int, int]]:
         """
-        Tell whether there is anything to take: a datagram, or an error.
+        Tell which descriptors have something to read, or an error.
         """
 
     def fileno(self) -> int:
         """
-        Tell the descriptor's number.
+        Tell the number of the descriptor that is readable where one of them is.
         """
 
     def close(self) -> None:
         """
-        Let the descriptor go.
+        Let go of it.
         """
-
-
-class _RoutingSocket(socket):
-    """
-    A routing netlink socket.
-    """
-
-    def __init__(self) -> None:
-        """
-        Open one in the namespace that this thread is in.
-        """
-        kind = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC
-        super().__init__(AF_NETLINK, kind, NETLINK_ROUTE)
-        self._poll = poll()
-        self._poll.register(self.fileno(), POLLIN)
-
-    def has_news(self) -> bool:
-        """
-        Provide C{NetlinkSocket.has_news}; a quarter of what it costs to have C{recv}
-        raise an exception.
-        """
-        return bool(self._poll.poll(0))
-
-
-def open_netlink() -> NetlinkSocket:
-    """
-    Open a routing netlink socket in the namespace that this thread is in.
-    """
-    return _RoutingSocket()
-
-
-@define
-class _Device:
-    """
-    A device that a listener is bound to.
-
-    @ivar network: The name of the listener's network.
-    @ivar addresses: The addresses that we entered for it and have not forgotten.
-    """
-
-    network: str
-    addresses: set[str] = field(factory=set)
 
 
 @implementer(ISource, IReadDescriptor)
@@ -154,8 +82,10 @@ class NeighbourSource(Service):
     """
     Keeps the neighbour book as the kernel has it, for the devices that listeners use.
 
-    While the socket is lost nothing is remembered, since an entry that nobody watches
-    may point anywhere: whoever needs one must probe.
+    While a socket is lost nothing of its namespace is remembered, since an entry that
+    nobody watches may point anywhere: whoever needs one must probe.
+
+    The namespace that the process is in is called C{""} and always watched.
 
     @ivar condition: How the source is.
     """
@@ -167,38 +97,40 @@ class NeighbourSource(Service):
         reactor: IReactorFDSet,
         clock: IReactorTime,
         book: NeighbourBook,
-        open_socket: Callable[[], NetlinkSocket] = open_netlink,
+        open_socket: Opener = open_netlink,
         name: str = "neighbours",
+        make_poll: Callable[[], Poll] = epoll,
     ) -> None:
         """
         Prepare a source; it reads nothing before it is started.
 
-        @param reactor: Watches the socket.
+        @param reactor: Watches the sockets.
         @param clock: Dates what is learnt; usually the reactor too.
         @param book: Where everything is entered.
-        @param open_socket: Opens a netlink socket in the namespace to be watched.
+        @param open_socket: Opens a netlink socket in the process's own namespace.
         @param name: The word for this source.
+        @param make_poll: Makes what watches all sockets at once.
         """
         self.name = name
         self.condition = Condition(name, self.log)
         self._reactor = reactor
         self._clock = clock
         self._book = book
-        self._open_socket = open_socket
-        self._news: NetlinkSocket | None = None
-        self._questions: NetlinkSocket | None = None
+        self._make_poll = make_poll
+        counts = dict.fromkeys(("resyncs", "overruns", "probes", "failed_probes"), 0)
+        self._ledger = Ledger(name, book, clock, self.log, counts)
+        self._tables = {"": KernelTable("", self._ledger, open_socket)}
+        # Where each network's neighbours are.
+        self._seats: dict[str, tuple[KernelTable, int]] = {}
+        # The open tables, by the number of the descriptor that has their news; those
+        # that must be read although there may be no news; and why others are lost.
+        self._open: dict[int, KernelTable] = {}
+        self._doubtful: dict[KernelTable, None] = {}
+        self._lost: dict[KernelTable, str] = {}
+        self._poll: Poll | None = None
         self._retry: IDelayedCall | None = None
         self._soon: IDelayedCall | None = None
-        self._devices: dict[int, _Device] = {}
-        self._indexes: dict[str, int] = {}
-        self._sequence = 0
-        # The running dump's sequence number, and what was valid since it began.
-        self._dump: int | None = None
-        self._seen: set[tuple[int, str]] = set()
-        self._doubt = False
         self._draining = False
-        self._latest: float | None = None
-        self._counts = {"resyncs": 0, "overruns": 0, "probes": 0, "failed_probes": 0}
 
     @property
     def state(self) -> SourceState:
@@ -209,51 +141,99 @@ class NeighbourSource(Service):
 
     def startService(self) -> None:
         """
-        Open the socket and read the whole table, before this returns.
+        Open the sockets and read the whole tables, before this returns.
         """
         super().startService()
-        self._open()
+        for table in self._tables.values():
+            self._begin(table)
+        self._drain()
 
     def stopService(self) -> None:
         """
         Let go of the sockets and timers; the book keeps what it has.
         """
         super().stopService()
-        self._close()
+        for table in self._tables.values():
+            self._end(table)
         for call in (self._retry, self._soon):
             if call is not None:
                 call.cancel()
         self._retry = self._soon = None
+        self._lost.clear()
 
-    def attach(self, ifindex: int, network: str) -> None:
+    def watch(
+        self, namespace: str, open_socket: Opener, devices_changed: DevicesChanged
+    ) -> None:
+        """
+        Begin to follow a namespace; if one of the same name is followed, that one is
+        unwatched first.
+
+        @param namespace: Its name.
+        @param open_socket: Opens a netlink socket in it: once now, again whenever it
+            was lost, and once more for questions.
+        @param devices_changed: Is told of all devices of the namespace, names by index,
+            when they have been read and whenever any comes, goes or is renamed; in a
+            turn of the reactor of its own, never within a call of this source.  It
+            may attach, detach, watch and unwatch, and must not raise.
+        """
+        self.unwatch(namespace)
+        table = KernelTable(namespace, self._ledger, open_socket, devices_changed)
+        self._tables[namespace] = table
+        if self.running:
+            self._begin(table)
+            self._drain()
+
+    def unwatch(self, namespace: str) -> None:
+        """
+        Let go of a namespace at once, and forget all that was learnt there; one that
+        isn't watched is no trouble.
+
+        Its connections must be closed: when its entries were turned is forgotten too.
+
+        @param namespace: Its name.
+        """
+        table = self._tables.pop(namespace, None)
+        if table is None:
+            return
+        self._end(table)
+        self._lost.pop(table, None)
+        for network in table.networks:
+            self._detach(*self._seats[network])
+            self._book.leave(network)
+        if self.running:
+            self._judge()
+
+    def attach(self, ifindex: int, network: str, namespace: str = "") -> None:
         """
         Begin to enter the neighbours of a device.
 
         @param ifindex: The device's index.
         @param network: The network that it stands for; if another device stood for it
             so far, that one is detached.
+        @param namespace: The watched namespace that the device is in.
         """
-        former = self._indexes.get(network)
+        table = self._tables[namespace]
+        former = self._seats.get(network)
         if former is not None:
-            self.detach(former)
-        self.detach(ifindex)
-        self._devices[ifindex] = _Device(network)
-        self._indexes[network] = ifindex
+            self._detach(*former)
+        self._detach(table, ifindex)
+        table.attach(ifindex, network)
+        self._seats[network] = (table, ifindex)
         # Many devices may come in one turn; they share a dump.
-        self._doubt = True
-        if self._news is not None and self._soon is None:
-            self._soon = self._clock.callLater(0, self._read_soon)
+        if table.news is not None:
+            self._doubtful[table] = None
+            self._read_soon()
 
-    def detach(self, ifindex: int) -> None:
+    def detach(self, ifindex: int, namespace: str = "") -> None:
         """
         Forget a device and all its neighbours; one that isn't attached is no trouble.
 
         @param ifindex: The device's index.
+        @param namespace: The namespace that it is in.
         """
-        device = self._devices.pop(ifindex, None)
-        if device is not None:
-            del self._indexes[device.network]
-            self._forget_all(device)
+        table = self._tables.get(namespace)
+        if table is not None:
+            self._detach(table, ifindex)
 
     def drain(self) -> None:
         """
@@ -263,26 +243,8 @@ class NeighbourSource(Service):
         call from within an observer of the book does nothing: the call that told the
         observer is still at work.
         """
-        if self._devices:
+        if self._seats:
             self._drain()
-
-    def _drain(self) -> None:
-        """
-        Read what the kernel has told, whomever it is about.
-        """
-        news = self._news
-        certain = not self._doubt and self._dump is None
-        if self._draining or (news is not None and certain and not news.has_news()):
-            return
-        self._draining = True
-        try:
-            if self._news is None:
-                self._forget_everything()
-                self._book.miss(self._clock.seconds())
-            else:
-                self._read(self._news)
-        finally:
-            self._draining = False
 
     def probe(self, network: str, address: str) -> str | None:
         """
@@ -296,42 +258,37 @@ class NeighbourSource(Service):
 
         @return: Where the kernel would send; C{None} where it would not, or can't say.
         """
-        ifindex = self._indexes.get(network)
-        if ifindex is None or not self.running:
-            return None
-        self._counts["probes"] += 1
-        try:
-            entry = self._ask(ifindex, address)
-        except (OSError, Garbled) as error:
-            self._counts["failed_probes"] += 1
-            self.log.warn(
-                "{source}: no answer about {address} on {network}: {error}",
-                source=self.name,
-                address=address,
-                network=network,
-                error=str(error),
-            )
-            self._close_questions()
-            return None
-        self._enter(entry)
-        return entry.mac
+        return self._ask(network, address, KernelTable.ask)
+
+    def bridge_port(self, network: str, mac: str) -> str | None:
+        """
+        Ask the kernel by which port of the network's bridge a MAC is reached.
+
+        @param network: The network, of an attached device.
+        @param mac: The MAC address.
+
+        @return: The port's device name; C{None} where the network's device is no
+            bridge, has not learnt the MAC, or the kernel can't say.
+        """
+        return self._ask(network, mac, KernelTable.find_port)
 
     def describe(self) -> Mapping[str, Any]:
         """
         Provide L{ISource.describe<mdproxy.interfaces.ISource.describe>}.
         """
         age = None
-        if self._latest is not None:
-            age = round(self._clock.seconds() - self._latest, 3)
+        if self._ledger.latest is not None:
+            age = round(self._clock.seconds() - self._ledger.latest, 3)
         return {
             "name": self.name,
             "kind": "neighbours",
             "state": self.state.value,
             "problem": self.condition.problem,
-            "networks": sorted(self._indexes),
-            "entries": sum(len(device.addresses) for device in self._devices.values()),
+            "namespaces": len(self._tables),
+            "networks": sorted(self._seats),
+            "entries": sum(len(table) for table in self._tables.values()),
             "last_event_age": age,
-            **self._counts,
+            **self._ledger.counts,
         }
 
     def fileno(self) -> int:
@@ -340,7 +297,7 @@ class NeighbourSource(Service):
 
         @return: -1 where there is none.
         """
-        return -1 if self._news is None else self._news.fileno()
+        return -1 if self._poll is None else self._poll.fileno()
 
     def doRead(self) -> None:
         """
@@ -356,248 +313,202 @@ class NeighbourSource(Service):
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        Take the socket's loss from the reactor, which also ends every reader this way
+        Take the sockets' loss from the reactor, which also ends every reader this way
         when it stops.
         """
-        if self._news is not None:
-            self._lose("the reactor dropped the socket")
+        for table in list(self._open.values()):
+            self._lose(table, "the reactor dropped the socket")
+        self._judge()
 
-    def _open_again(self) -> None:
+    def _drain(self) -> None:
         """
-        Join the group again, after news have been missed.
+        Read what the kernel has told, whomever it is about.
+        """
+        if self._draining:
+            return
+        ready = [] if self._poll is None else self._poll.poll(0, _READY)
+        if not ready and not self._doubtful and self._open and not self._lost:
+            return
+        self._draining = True
+        try:
+            self._read_all(ready)
+        finally:
+            self._draining = False
+        self._judge()
+
+    def _read_all(self, ready: list[tuple[int, int]]) -> None:
+        """
+        Read every table that may have changed.
+
+        @param ready: The first of those that have news.
+        """
+        self._read_ready(ready)
+        doubtful, self._doubtful = self._doubtful, {}
+        for table in doubtful:
+            self._read(table)
+        for table in list(self._lost if self.running else self._tables.values()):
+            table.forget_everything()
+            table.miss()
+
+    def _read_ready(self, ready: list[tuple[int, int]]) -> None:
+        """
+        Read the tables that have news; those that were read go to the end of the
+        kernel's list.
+        """
+        for _ in range(len(self._open) // _READY + 1):
+            for descriptor, _ in ready:
+                if descriptor in self._open:
+                    self._read(self._open[descriptor])
+            if len(ready) < _READY or self._poll is None:
+                return
+            ready = self._poll.poll(0, _READY)
+
+    def _read(self, table: KernelTable) -> None:
+        """
+        Read one table.
+        """
+        try:
+            table.read()
+        except Lost as lost:
+            self._lose(table, str(lost))
+            return
+        if not table.is_told:
+            self._read_soon()
+
+    def _begin(self, table: KernelTable) -> None:
+        """
+        Open a table, to be read with the next drain.
+        """
+        try:
+            news = table.open()
+        except Lost as lost:
+            self._lose(table, str(lost))
+            return
+        if self._poll is None:
+            self._poll = self._make_poll()
+            self._reactor.addReader(self)
+        self._open[news.fileno()] = table
+        self._poll.register(news.fileno(), EPOLLIN)
+        self._doubtful[table] = None
+
+    def _end(self, table: KernelTable) -> None:
+        """
+        Close a table.
+        """
+        if table.news is not None and self._poll is not None:
+            descriptor = table.news.fileno()
+            self._poll.unregister(descriptor)
+            del self._open[descriptor]
+            if not self._open:
+                self._reactor.removeReader(self)
+                self._poll.close()
+                self._poll = None
+        table.close()
+        self._doubtful.pop(table, None)
+
+    def _lose(self, table: KernelTable, problem: str) -> None:
+        """
+        Give a table up for now, and everything that was learnt from it.
+        """
+        self._end(table)
+        table.forget_everything()
+        if self.running:
+            self._lost[table] = problem
+            if self._retry is None:
+                self._retry = self._clock.callLater(_PAUSE, self._begin_again)
+
+    def _begin_again(self) -> None:
+        """
+        Open what is lost, after news have been missed.
         """
         self._retry = None
-        self._book.miss(self._clock.seconds())
-        self._open()
-
-    def _open(self) -> None:
-        """
-        Join the group and ask for the table.
-        """
-        try:
-            news = self._open_socket()
-        except OSError as error:
-            self._fail(f"can't open a netlink socket: {_text(error)}")
-            return
-        self._news = news
-        try:
-            _enlarge(news)
-            # Membership by bind: a group joined before it is left again by bind
-            # (measured).  And before the dump, so that no change falls between.
-            news.bind((0, NEIGHBOUR_GROUP))
-        except OSError as error:
-            self._lose(f"can't join the neighbour group: {_text(error)}")
-            return
-        self._reactor.addReader(self)
-        self._doubt = True
+        lost, self._lost = self._lost, {}
+        waiting = {}
+        for table, problem in lost.items():
+            if len(self._lost) < _TRIES:
+                table.miss()
+                self._begin(table)
+            else:
+                waiting[table] = problem
+        # Those that had no turn come first the next time.
+        self._lost = {**waiting, **self._lost}
         self._drain()
 
-    def _close(self) -> None:
+    def _judge(self) -> None:
         """
-        Let go of both sockets.
+        Say how the source is.
         """
-        self._close_questions()
-        if self._news is not None:
-            self._reactor.removeReader(self)
-            self._news.close()
-            self._news = None
-        self._dump = None
-        self._seen = set()
-
-    def _close_questions(self) -> None:
-        """
-        Let go of the socket for single questions.
-        """
-        if self._questions is not None:
-            self._questions.close()
-            self._questions = None
-
-    def _lose(self, problem: str) -> None:
-        """
-        Give the socket up, and everything that was learnt from it.
-        """
-        self._close()
-        self._forget_everything()
-        if self.running:
-            self._fail(problem)
-
-    def _fail(self, problem: str) -> None:
-        """
-        Say what is wrong, and try again later.
-        """
-        self.condition.become(SourceState.FAILED, problem)
-        self._retry = self._clock.callLater(_PAUSE, self._open_again)
+        if not self._lost:
+            if self.running:
+                self.condition.become(SourceState.LIVE)
+            return
+        # By name, so that it reads the same for as long as the trouble is the same.
+        table = min(self._lost, key=lambda table: table.namespace)
+        problem = self._lost[table]
+        if table.namespace:
+            problem = f"{problem} ({table.namespace})"
+        if len(self._lost) > 1:
+            problem += ", and more of the kind"
+        state = SourceState.STALE if self._open else SourceState.FAILED
+        self.condition.become(state, problem)
 
     def _read_soon(self) -> None:
         """
-        Read the table for devices that have come.
+        Go on with what was put off in a turn of its own.
+        """
+        if self._soon is None:
+            self._soon = self._clock.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        """
+        Read the tables for devices that have come, and tell of those that have changed.
         """
         self._soon = None
         self._drain()
+        for table in list(self._tables.values()):
+            tell, links = table.devices_changed, table.links
+            if not table.is_told and tell is not None and links is not None:
+                table.is_told = True
+                # It may have been unwatched by one that was told before.
+                if self._tables.get(table.namespace) is table:
+                    tell(dict(links))
 
-    def _read(self, news: NetlinkSocket) -> None:
+    def _detach(self, table: KernelTable, ifindex: int) -> None:
         """
-        Read until there is nothing more and no doubt is left.
+        Forget a device of a table.
         """
-        dumps = 0
-        for _ in range(_PIECES):
-            try:
-                self._take(news.recv(_PIECE))
-            except Garbled as error:
-                self.log.warn("{source}: {error}", source=self.name, error=str(error))
-                self._doubt = True
-            except OSError as error:
-                if error.errno == ENOBUFS:
-                    # The kernel had more to tell than fits: something is missing.
-                    self._counts["overruns"] += 1
-                    self._book.miss(self._clock.seconds())
-                    self._doubt = True
-                elif error.errno != EAGAIN:
-                    self._lose(f"can't read from netlink: {_text(error)}")
-                    return
-                elif not self._is_certain(news, dumps):
-                    dumps += 1
-                else:
-                    return
-            if self._news is not news:
-                return
+        network = table.detach(ifindex)
+        if network is not None:
+            del self._seats[network]
 
-    def _is_certain(self, news: NetlinkSocket, dumps: int) -> bool:
+    def _ask(
+        self,
+        network: str,
+        what: str,
+        ask: Callable[[KernelTable, int, str], str | None],
+    ) -> str | None:
         """
-        Ask for the table if something may have been missed, now that all was read.
+        Put a question about a device.
 
-        @param dumps: How many times this was needed since the reading began.
+        @param what: What it is about.
+        @param ask: Puts it.
 
-        @return: Whether there is nothing more to read.
+        @return: The answer; C{None} where there is none.
         """
-        # The kernel writes a dump on as it is read: where there is nothing to read,
-        # none is under way, and one whose end did not come has failed.
-        if not self._doubt and self._dump is None:
-            return True
-        if dumps == _DUMPS:
-            self._lose("the neighbour table can't be read to its end")
-            return False
-        self._counts["resyncs"] += 1
-        self._doubt = False
-        self._seen = set()
-        self._dump = self._next()
+        seat = self._seats.get(network)
+        if seat is None or not self.running:
+            return None
+        counts = self._ledger.counts
+        counts["probes"] += 1
         try:
-            news.send(dump_request(self._dump))
-        except OSError as error:
-            self._lose(f"can't ask for the neighbour table: {_text(error)}")
-        return False
-
-    def _take(self, data: bytes) -> None:
-        """
-        Take one datagram.
-        """
-        self._latest = self._clock.seconds()
-        if not data:
-            raise Garbled("an empty netlink datagram")
-        for message in read_messages(data):
-            self._take_message(message)
-
-    def _take_message(self, message: Message) -> None:
-        """
-        Take one message: news, a piece of the dump, or the dump's end.
-        """
-        if message.entry is not None:
-            self._enter(message.entry)
-        if message.sequence == 0 or message.sequence != self._dump:
-            return
-        if message.error or message.interrupted:
-            self._doubt = True
-        if message.error or message.done:
-            self._dump = None
-        if message.done and not self._doubt:
-            self._finish_dump()
-
-    def _finish_dump(self) -> None:
-        """
-        Forget what the table no longer shows.
-        """
-        for ifindex, device in list(self._devices.items()):
-            for address in list(device.addresses):
-                if (ifindex, address) not in self._seen:
-                    self._enter(Entry(ifindex, address, None))
-        self._seen = set()
-        self.condition.become(SourceState.LIVE)
-
-    def _enter(self, entry: Entry) -> None:
-        """
-        Enter what the kernel says of an address, if a listener uses its device.
-        """
-        device = self._devices.get(entry.ifindex)
-        if device is None:
-            return
-        now = self._clock.seconds()
-        if entry.mac is None:
-            device.addresses.discard(entry.address)
-            self._seen.discard((entry.ifindex, entry.address))
-            self._book.forget(device.network, entry.address, now)
-            return
-        device.addresses.add(entry.address)
-        if self._dump is not None:
-            self._seen.add((entry.ifindex, entry.address))
-        self._book.learn(Neighbour(device.network, entry.address, entry.mac), now)
-
-    def _forget_all(self, device: _Device) -> None:
-        """
-        Forget every neighbour of a device.
-        """
-        addresses, device.addresses = device.addresses, set()
-        for address in addresses:
-            self._book.forget(device.network, address, self._clock.seconds())
-
-    def _forget_everything(self) -> None:
-        """
-        Forget every neighbour that this source entered.
-        """
-        for device in list(self._devices.values()):
-            self._forget_all(device)
-
-    def _ask(self, ifindex: int, address: str) -> Entry:
-        """
-        Put one question and take its answer.
-
-        @raise OSError: If there is none.
-        @raise Garbled: If it can't be read.
-        """
-        if self._questions is None:
-            self._questions = self._open_socket()
-        sequence = self._next()
-        self._questions.send(entry_request(sequence, ifindex, address))
-        for _ in range(_LATE):
-            for message in read_messages(self._questions.recv(_PIECE)):
-                if message.sequence != sequence:
-                    continue
-                if message.error:
-                    # Mostly ENOENT: it has no entry; or ENODEV: it has no such device.
-                    return Entry(ifindex, address, None)
-                if message.entry is not None:
-                    return message.entry
-        raise Garbled("only answers to other questions came")
-
-    def _next(self) -> int:
-        """
-        Number a request; 0 is for news.
-        """
-        self._sequence = self._sequence % 0xFFFFFFFF + 1
-        return self._sequence
-
-
-def _enlarge(news: NetlinkSocket) -> None:
-    """
-    Ask for a large buffer, beyond the host's limit where we may (C{CAP_NET_ADMIN}).
-    """
-    try:
-        news.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER)
-    except PermissionError:
-        news.setsockopt(SOL_SOCKET, SO_RCVBUF, _BUFFER)
-
-
-def _text(error: OSError) -> str:
-    """
-    Say in words what the kernel refused.
-    """
-    return str(error) if error.errno is None else strerror(error.errno)
+            return ask(*seat, what)
+        except (OSError, Garbled) as error:
+            counts["failed_probes"] += 1
+            self.log.warn(
+                "{source}: no answer about {what} on {network}: {error}",
+                source=self.name,
+                what=what,
+                network=network,
+                error=str(error),
+            )
+            return None

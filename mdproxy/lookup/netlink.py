@@ -1,17 +1,19 @@
 # -*- test-case-name: tests.test_lookup_netlink -*-
 """
-Neighbour messages of the kernel's routing netlink: bytes to values and back.
+Messages of the kernel's routing netlink about neighbours, devices and bridges: bytes to
+values and back.
 
-Pure.  Layouts are those of C{linux/netlink.h}, C{linux/rtnetlink.h} and
-C{linux/neighbour.h}; numbers are in the host's own byte order.  Read by hand because
-a general parser costs twenty times as much, and a table may hold thousands of entries.
+Pure.  Layouts are those of C{linux/netlink.h}, C{linux/rtnetlink.h},
+C{linux/neighbour.h} and C{linux/if_link.h}; numbers are in the host's own byte order.
+Read by hand because a general parser costs twenty times as much, and a table may hold
+thousands of entries.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from socket import AF_INET, AF_INET6, AF_UNSPEC, inet_ntop, inet_pton
 
 from attrs import frozen
 
@@ -19,6 +21,9 @@ from mdproxy.model import canonical_address
 
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
 RTM_NEWNEIGH = 28
 RTM_DELNEIGH = 29
 RTM_GETNEIGH = 30
@@ -27,23 +32,35 @@ NLM_F_DUMP_INTR = 0x10
 NLM_F_DUMP = 0x300
 NDA_DST = 1
 NDA_LLADDR = 2
+NDA_MASTER = 9
 NTF_PROXY = 0x8
+IFLA_IFNAME = 3
+IFLA_EXT_MASK = 29
+RTEXT_FILTER_SKIP_STATS = 0x8
+#: The family of what is about a bridge; Python has no name for it.
+AF_BRIDGE = 7
 
 #: What C{bind} takes to be told of neighbours (C{1 << RTNLGRP_NEIGH - 1}).
 NEIGHBOUR_GROUP = 1 << 2
+#: What C{bind} takes to be told of devices (C{1 << RTNLGRP_LINK - 1}).
+LINK_GROUP = 1 << 0
 
 #: C{NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT}: the states in
 #: which the kernel sends to the entry's link-layer address.  C{NUD_NOARP} would too,
 #: but stands on multicast and loopback only; C{NUD_FAILED} keeps an old address.
 _VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x80
+#: C{NUD_PERMANENT}; in a bridge's table: the address is the host's own.
+_PERMANENT = 0x80
 
 _HEADER = struct.Struct("=IHHII")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
+_LINK = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
+_NUMBER = struct.Struct("=I")
 _ERROR = struct.Struct("=i")
 #: The upper bits of an attribute's type are flags.
 _TYPE_MASK = 0x3FFF
-_ADDRESS_LENGTH = {AF_INET: 4, AF_INET6: 16}
+_ADDRESS_LENGTH: dict[int, int] = {AF_INET: 4, AF_INET6: 16}
 _MAC_LENGTH = 6
 
 
@@ -69,12 +86,28 @@ class Entry:
 
 
 @frozen
+class Link:
+    """
+    What the kernel says of one device.
+
+    @ivar ifindex: Its index.
+    @ivar name: Its name; C{None} where it is gone.
+    """
+
+    ifindex: int
+    name: str | None
+
+
+@frozen
 class Message:
     """
     One message of the kernel.
 
     @ivar sequence: Of the request that it answers; 0 for news.
     @ivar entry: What it says of an address, if it is about one that concerns us.
+    @ivar link: What it says of a device.
+    @ivar port: The index of the device behind which a bridge has a MAC, where it is not
+        one of the host's own.
     @ivar done: Whether it ends a dump.
     @ivar error: The C{errno} that a request failed with; 0: none.
     @ivar interrupted: Whether the table changed under the dump, so that entries may be
@@ -83,6 +116,8 @@ class Message:
 
     sequence: int
     entry: Entry | None = None
+    link: Link | None = None
+    port: int | None = None
     done: bool = False
     error: int = 0
     interrupted: bool = False
@@ -94,9 +129,8 @@ def dump_request(sequence: int) -> bytes:
 
     @param sequence: Comes back in the answers.
     """
-    return _request(
-        NLM_F_REQUEST | NLM_F_DUMP, sequence, _NEIGHBOUR.pack(0, 0, 0, 0, 0)
-    )
+    body = _NEIGHBOUR.pack(0, 0, 0, 0, 0)
+    return _request(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, sequence, body)
 
 
 def entry_request(sequence: int, ifindex: int, address: str) -> bytes:
@@ -108,22 +142,69 @@ def entry_request(sequence: int, ifindex: int, address: str) -> bytes:
     @param address: The address in canonical form.
     """
     family = AF_INET6 if ":" in address else AF_INET
-    packed = inet_pton(family, address)
-    return _request(
-        NLM_F_REQUEST,
-        sequence,
-        _NEIGHBOUR.pack(family, ifindex, 0, 0, 0)
-        + _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), NDA_DST)
-        + packed,
-    )
+    body = _NEIGHBOUR.pack(family, ifindex, 0, 0, 0)
+    body += _attribute(NDA_DST, inet_pton(family, address))
+    return _request(RTM_GETNEIGH, NLM_F_REQUEST, sequence, body)
 
 
-def _request(flags: int, sequence: int, body: bytes) -> bytes:
+def bridge_request(sequence: int, bridge: int, mac: str) -> bytes:
+    """
+    Ask a bridge by which of its ports it reaches a MAC, as C{bridge fdb get} does
+    (net/core/rtnetlink.c, C{rtnl_fdb_get}; since Linux 5.0).
+
+    Only what it knows without a VLAN is found.
+
+    @param sequence: Comes back in the answer.
+    @param bridge: The bridge's index.
+    @param mac: The MAC address.
+    """
+    body = _NEIGHBOUR.pack(AF_BRIDGE, 0, 0, 0, 0)
+    body += _attribute(NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    body += _attribute(NDA_MASTER, _NUMBER.pack(bridge))
+    return _request(RTM_GETNEIGH, NLM_F_REQUEST, sequence, body)
+
+
+def links_request(sequence: int) -> bytes:
+    """
+    Ask for all devices, without their counters where the kernel can leave them out.
+
+    @param sequence: Comes back in the answers.
+    """
+    return _links_request(NLM_F_REQUEST | NLM_F_DUMP, sequence, 0)
+
+
+def link_request(sequence: int, ifindex: int) -> bytes:
+    """
+    Ask for one device.
+
+    @param sequence: Comes back in the answer.
+    @param ifindex: Its index.
+    """
+    return _links_request(NLM_F_REQUEST, sequence, ifindex)
+
+
+def _links_request(flags: int, sequence: int, ifindex: int) -> bytes:
+    """
+    Ask for one device or all.
+    """
+    body = _LINK.pack(0, 0, ifindex, 0, 0)
+    body += _attribute(IFLA_EXT_MASK, _NUMBER.pack(RTEXT_FILTER_SKIP_STATS))
+    return _request(RTM_GETLINK, flags, sequence, body)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    """
+    Write an attribute, and padding behind it.
+    """
+    head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind)
+    return head + value + bytes(-len(value) % 4)
+
+
+def _request(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """
     Put a header before a request's body.
     """
-    length = _HEADER.size + len(body)
-    return _HEADER.pack(length, RTM_GETNEIGH, flags, sequence, 0) + body
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
 def read_messages(data: bytes) -> Iterator[Message]:
@@ -153,8 +234,10 @@ def _message(kind: int, flags: int, sequence: int, body: bytes) -> Message:
     """
     interrupted = bool(flags & NLM_F_DUMP_INTR)
     if kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
-        entry = _entry(kind, body)
-        return Message(sequence, entry=entry, interrupted=interrupted)
+        entry, port = _neighbour(kind, body)
+        return Message(sequence, entry=entry, port=port, interrupted=interrupted)
+    if kind in (RTM_NEWLINK, RTM_DELLINK):
+        return Message(sequence, link=_link(kind, body), interrupted=interrupted)
     if kind == NLMSG_DONE:
         # A dump that failed half-way ends with the negative errno; old kernels put
         # nothing there.
@@ -175,21 +258,36 @@ def _errno(body: bytes) -> int:
     return abs(number)
 
 
-def _entry(kind: int, body: bytes) -> Entry | None:
+def _neighbour(kind: int, body: bytes) -> tuple[Entry | None, int | None]:
     """
     Read what a neighbour message says.
 
-    @return: C{None} for what is no neighbour of ours: bridge forwarding entries, which
-        come by the same group, addresses that this host answers for (C{NTF_PROXY}), and
-        IPv4-mapped IPv6 addresses, which would pass for IPv4 neighbours here.
+    @return: The entry; and for what is none, but a bridge's, which come by the same
+        group, the index of the port.
     """
     if len(body) < _NEIGHBOUR.size:
         raise Garbled("a neighbour message is cut off")
     family, ifindex, state, ntf, _ = _NEIGHBOUR.unpack_from(body)
-    length = _ADDRESS_LENGTH.get(family)
-    if length is None or ntf & NTF_PROXY:
-        return None
-    attributes = _attributes(body)
+    if family == AF_BRIDGE:
+        is_learnt = kind == RTM_NEWNEIGH and not state & _PERMANENT
+        return None, ifindex if is_learnt else None
+    if family not in _ADDRESS_LENGTH or ntf & NTF_PROXY:
+        return None, None
+    valid = kind == RTM_NEWNEIGH and bool(state & _VALID)
+    return _entry(family, ifindex, valid, body), None
+
+
+def _entry(family: int, ifindex: int, valid: bool, body: bytes) -> Entry | None:
+    """
+    Read which address a neighbour message is about, and where it is.
+
+    @param valid: Whether the kernel would send there.
+
+    @return: C{None} for IPv4-mapped IPv6 addresses, which would pass for IPv4
+        neighbours here.
+    """
+    length = _ADDRESS_LENGTH[family]
+    attributes = _attributes(body, _NEIGHBOUR.size)
     packed = attributes.get(NDA_DST, b"")
     if len(packed) != length:
         raise Garbled(f"a neighbour has an address of {len(packed)} bytes")
@@ -199,20 +297,42 @@ def _entry(kind: int, body: bytes) -> Entry | None:
         if ":" not in address:
             return None
     hardware = attributes.get(NDA_LLADDR, b"")
-    valid = kind == RTM_NEWNEIGH and state & _VALID and len(hardware) == _MAC_LENGTH
+    valid = valid and len(hardware) == _MAC_LENGTH
     return Entry(ifindex, address, hardware.hex(":") if valid else None)
 
 
-def _attributes(body: bytes) -> dict[int, bytes]:
+def _link(kind: int, body: bytes) -> Link | None:
     """
-    Read the attributes that follow a neighbour message's fixed part.
+    Read what a device's message says.
+
+    @return: C{None} for what is of another family: a bridge tells of its ports by the
+        same messages, and a port that leaves it is not gone (net/bridge/br_netlink.c,
+        C{br_ifinfo_notify}).
+    """
+    if len(body) < _LINK.size:
+        raise Garbled("a device's message is cut off")
+    family, _, ifindex, _, _ = _LINK.unpack_from(body)
+    if family != AF_UNSPEC:
+        return None
+    if kind == RTM_DELLINK:
+        return Link(ifindex, None)
+    name = _attributes(body, _LINK.size).get(IFLA_IFNAME, b"").rstrip(b"\0")
+    if not name:
+        raise Garbled("a device has no name")
+    return Link(ifindex, name.decode("utf-8", "backslashreplace"))
+
+
+def _attributes(body: bytes, offset: int) -> dict[int, bytes]:
+    """
+    Read the attributes that follow a message's fixed part.
+
+    @param offset: Where they begin.
     """
     attributes: dict[int, bytes] = {}
-    offset = _NEIGHBOUR.size
     while offset + _ATTRIBUTE.size <= len(body):
         length, kind = _ATTRIBUTE.unpack_from(body, offset)
         if length < _ATTRIBUTE.size or offset + length > len(body):
-            raise Garbled(f"a neighbour's attribute claims {length} bytes")
+            raise Garbled(f"an attribute claims {length} bytes")
         start = offset + _ATTRIBUTE.size
         attributes[kind & _TYPE_MASK] = body[start : offset + length]
         offset = _aligned(offset + length)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from mdproxy.lookup.neighbours import NetlinkSocket, open_netlink
+from mdproxy.lookup.kernel_table import NetlinkSocket, open_netlink
 from tests.test_lookup_neighbours import A, B, KernelContract
 
 _CLONE_NEWNET = 0x40000000
