@@ -21,7 +21,7 @@ from mdproxy.headers import for_nova
 from mdproxy.http.client import UpstreamError
 from mdproxy.http.front import Reply
 from mdproxy.interfaces import IExchange
-from mdproxy.model import Caller, Identity, Refusal, Request, ResponseHead
+from mdproxy.model import Caller, Identity, Reason, Refusal, Request, ResponseHead
 from mdproxy.upstream import SAFE
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class Exchange:
         head, self._coming = self._coming, None
         if head is None:
             self._end()
-        elif not self._still_holds():
+        elif not self._still_holds_or_begins_anew():
             pass
         elif head.status == 403:
             self._refused()
@@ -316,7 +316,7 @@ class Exchange:
         Relay the latest whole answer, if it still goes to whom it was asked for.
         """
         assert self._kept is not None
-        if self._still_holds():
+        if self._still_holds_or_begins_anew():
             self._relay(self._kept.head, self._kept.body)
             self._end()
 
@@ -504,6 +504,26 @@ class Exchange:
         if self._proxy.lookup.still_holds(self._identity, self.caller):
             return True
         self.path_lost()
+        return False
+
+    def _still_holds_or_begins_anew(self) -> bool:
+        """
+        Look whether a whole answer still goes to whom it was asked for; if not, throw
+        it away.
+
+        Where nobody has the caller's port any more, but nothing says that its address
+        is another's, it waits as one that is not known yet: an inventory that is asked
+        over a network does not believe anything for long.
+        """
+        verdict = self._proxy.lookup.verdict(self.caller)
+        lapsed = isinstance(verdict, Refusal) and (
+            verdict.evidence.reason is Reason.UNKNOWN
+        )
+        if not lapsed or self.request.method not in SAFE:
+            return self._still_holds()
+        self._proxy.count("lapsed")
+        self._kept = None
+        self.identify()
         return False
 
     def _begin(self, head: ResponseHead, body: bytes | bytearray) -> None:
