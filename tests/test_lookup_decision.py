@@ -209,15 +209,31 @@ class RowTests(DecisionTestCase):
 
     def test_row_8_inventories_disagree(self) -> None:
         """
-        Two inventories name different instances or projects for the MAC.
+        Two inventories name different instances or projects for the MAC: refused, in
+        whatever order they are asked, whoever they are and whatever else agrees.
         """
         twin = evolve(PORT, inventory="libvirt")
-        for second in (
-            evolve(twin, instance_id="i-2"),
-            evolve(twin, project_id="p-2"),
-        ):
-            facts = evolve(FACTS, by_mac=(PORT, second))
-            self.assert_refused(facts, 8, Reason.DISAGREEMENT)
+        for inventory in ("libvirt", "ovn", "neutron"):
+            for second in (
+                evolve(twin, instance_id="i-2", inventory=inventory),
+                evolve(twin, project_id="p-2", inventory=inventory),
+                evolve(twin, instance_id="i-2", addresses=None, inventory=inventory),
+            ):
+                for by_mac in ((PORT, second), (second, PORT)):
+                    facts = evolve(FACTS, by_mac=by_mac)
+                    self.assert_refused(facts, 8, Reason.DISAGREEMENT)
+        third = evolve(PORT, instance_id="i-2", inventory="ovn")
+        facts = evolve(FACTS, by_mac=(PORT, twin, third))
+        self.assert_refused(facts, 8, Reason.DISAGREEMENT)
+
+    def test_row_8_two_of_one_count_first(self) -> None:
+        """
+        Two ports of one inventory are ambiguous, whatever another one says.
+        """
+        by_mac = (PORT, PORT, evolve(PORT, instance_id="i-2", inventory="ovn"))
+        for order in (by_mac, by_mac[::-1]):
+            facts = evolve(FACTS, by_mac=order)
+            self.assert_refused(facts, 8, Reason.AMBIGUOUS)
 
     def test_inventories_that_agree(self) -> None:
         """
@@ -232,6 +248,27 @@ class RowTests(DecisionTestCase):
         self.assert_allowed(evolve(FACTS, by_mac=(PORT, other)), 1, Reason.AGREED)
         facts = evolve(FACTS, by_mac=(other, PORT))
         self.assert_refused(facts, 5, Reason.FOREIGN_ADDRESS)
+
+    def test_addresses_of_an_authority(self) -> None:
+        """
+        Where inventories agree on the instance but not on its addresses, Neutron's word
+        counts, or OVN's, wherever it stands in the order; but not its silence.
+        """
+        elsewhere = frozenset({OTHER_ADDRESS})
+        for name in ("ovn", "neutron"):
+            authority = evolve(PORT, inventory=name)
+            other = evolve(PORT, addresses=elsewhere)
+            for by_mac in ((authority, other), (other, authority)):
+                facts = evolve(FACTS, by_mac=by_mac)
+                self.assert_allowed(facts, 1, Reason.AGREED, authority)
+            authority = evolve(authority, addresses=elsewhere)
+            for by_mac in ((authority, PORT), (PORT, authority)):
+                facts = evolve(FACTS, by_mac=by_mac)
+                self.assert_refused(facts, 5, Reason.FOREIGN_ADDRESS)
+            silent = evolve(authority, addresses=None)
+            for by_mac in ((silent, PORT), (PORT, silent)):
+                facts = evolve(FACTS, by_mac=by_mac)
+                self.assert_allowed(facts, 1, Reason.AGREED)
 
     def test_row_9_link_local(self) -> None:
         """
@@ -307,6 +344,89 @@ class RowTests(DecisionTestCase):
         differing = evolve(facts, by_address=(PORT, OTHER_PORT))
         self.assert_refused(differing, 11, Reason.DISAGREEMENT)
 
+    def test_row_12_port_mismatch(self) -> None:
+        """
+        Where the operator wants it looked at, and the bridge has the caller's MAC on
+        another device than its port's, by name or made of the port's id: refused,
+        whichever row would have allowed it.
+        """
+        strict = Policy(check_bridge_port=True)
+        named = evolve(PORT, device="vnet3")
+        numbered = evolve(PORT, port_id="567a4527-b0e4-4d0a-bcc2-71fda37897f7")
+        by_lease = evolve(named, addresses=None)
+        link_local = Caller("red", eui64(MAC), MAC)
+        for port, own, more in (
+            (named, "vnet3", {}),
+            (numbered, "tap567a4527-b0", {}),
+            (evolve(numbered, device="vnet3"), "vnet3", {}),
+            (named, "vnet3", {"lease": None}),
+            (by_lease, "vnet3", {}),
+            (named, "vnet3", {"caller": link_local}),
+            (evolve(named, parent="trunk"), "vnet3", {}),
+        ):
+            facts = evolve(FACTS, by_mac=(port,), **more)
+            self.assertEqual(
+                decide(facts, strict, False),
+                decide(evolve(facts, bridge_port=own), strict, False),
+            )
+            strange = evolve(facts, bridge_port="tap567a4527-b1")
+            self.assert_refused(strange, 12, Reason.PORT_MISMATCH, strict)
+            self.assertIsInstance(decide(strange, Policy(), False), Identity)
+
+    def test_row_12_nothing_to_compare(self) -> None:
+        """
+        Where the bridge has not learnt the MAC, or no inventory knows the port's
+        device, nothing is refused for it.
+        """
+        strict = Policy(check_bridge_port=True)
+        named = evolve(PORT, device="vnet3")
+        facts = evolve(FACTS, by_mac=(named,))
+        self.assert_allowed(facts, 1, Reason.AGREED, named, strict)
+        facts = evolve(FACTS, bridge_port="vnet4")
+        self.assert_allowed(facts, 1, Reason.AGREED, policy=strict)
+
+    def test_row_12_device_of_any_inventory(self) -> None:
+        """
+        One inventory may know the device and another the addresses.
+        """
+        strict = Policy(check_bridge_port=True)
+        libvirt = evolve(PORT, addresses=None, inventory="libvirt", device="vnet3")
+        neutron = evolve(PORT, inventory="neutron", port_id="567a4527-b0e4")
+        joined = evolve(neutron, device="vnet3")
+        for by_mac in ((libvirt, neutron), (neutron, libvirt)):
+            facts = evolve(FACTS, by_mac=by_mac, bridge_port="vnet3")
+            self.assert_allowed(facts, 1, Reason.AGREED, joined, strict)
+            facts = evolve(facts, bridge_port="tap567a4527-b0")
+            self.assert_refused(facts, 12, Reason.PORT_MISMATCH, strict)
+
+    def test_row_12_refuses_no_refusal_anew(self) -> None:
+        """
+        What an earlier row refuses is refused for that row's reason.
+        """
+        strict = Policy(check_bridge_port=True)
+        port = evolve(PORT, device="vnet3", addresses=frozenset())
+        facts = evolve(FACTS, by_mac=(port,), bridge_port="vnet4")
+        self.assert_refused(facts, 5, Reason.FOREIGN_ADDRESS, strict)
+        facts = evolve(facts, turned=True)
+        self.assert_refused(facts, 13, Reason.FRAME_MISMATCH, strict)
+
+    def test_row_14_trunk_parent(self) -> None:
+        """
+        A port that has its instance from its trunk's parent port is allowed where any
+        of rows 1 to 9 would, with the remark, and refused where they would not.
+        """
+        sub = evolve(PORT, parent="567a4527-b0e4-4d0a-bcc2-71fda37897f7")
+        link_local = Caller("red", eui64(MAC), MAC)
+        for more in ({}, {"lease": None}, {"caller": link_local}):
+            facts = evolve(FACTS, by_mac=(sub,), **more)
+            self.assert_allowed(facts, 14, Reason.TRUNK_PARENT, sub)
+        facts = evolve(FACTS, by_mac=(sub,), caller=Caller("red", OTHER_ADDRESS, MAC))
+        self.assert_refused(facts, 5, Reason.FOREIGN_ADDRESS)
+        facts = evolve(FACTS, by_mac=(sub,), turned=True)
+        self.assert_refused(facts, 13, Reason.FRAME_MISMATCH)
+        facts = evolve(FACTS, by_mac=(sub, evolve(sub, instance_id="i-2")))
+        self.assert_refused(facts, 8, Reason.AMBIGUOUS)
+
     def test_row_13_frame_mismatch(self) -> None:
         """
         The neighbour entry names another MAC than the frame, or was turned since the
@@ -325,6 +445,7 @@ class RowTests(DecisionTestCase):
 macs = st.sampled_from((MAC, OTHER_MAC))
 networks = st.sampled_from(("red", "blue"))
 addresses = st.sampled_from((ADDRESS, OTHER_ADDRESS, eui64(MAC), eui64(OTHER_MAC)))
+devices = st.sampled_from(("vnet3", "tap567a4527-b0"))
 ports = st.builds(
     Port,
     network=networks,
@@ -333,9 +454,12 @@ ports = st.builds(
     project_id=st.sampled_from(("p-1", "p-2")),
     addresses=st.none() | st.frozensets(addresses, max_size=3),
     pairs=st.frozensets(addresses, max_size=2),
-    inventory=st.sampled_from(("static", "libvirt")),
+    inventory=st.sampled_from(("static", "libvirt", "ovn")),
+    port_id=st.none() | st.just("567a4527-b0e4"),
+    device=st.none() | devices,
+    parent=st.none() | st.just("99999999-b0e4"),
 )
-policies = st.builds(Policy, st.booleans(), st.booleans())
+policies = st.builds(Policy, st.booleans(), st.booleans(), st.booleans())
 
 
 @st.composite
@@ -362,6 +486,7 @@ def any_facts(draw: st.DrawFn, identify_by: str) -> Facts:
         lease=lease,
         by_mac=() if known_by is None else book.by_mac(network, known_by),
         by_address=book.by_address(network, address),
+        bridge_port=draw(st.none() | devices),
     )
 
 
@@ -387,6 +512,25 @@ class DecideTests(SynchronousTestCase):
             {(p.instance_id, p.project_id) for p in facts.by_mac},
             {(verdict.port.instance_id, verdict.port.project_id)},
         )
+
+    @given(any_facts("mac"), policies)
+    def test_never_two(self, facts: Facts, policy: Policy) -> None:
+        """
+        Nobody is identified where one inventory has two ports with the MAC; whoever is
+        has the row of its reason, and stays who it is with the bridge looked at or not.
+        """
+        verdict = decide(facts, policy, False)
+        if isinstance(verdict, Refusal):
+            return
+        names = [port.inventory for port in facts.by_mac]
+        self.assertEqual(len(names), len(set(names)))
+        is_sub = verdict.port.parent is not None
+        self.assertEqual(verdict.evidence.row == 14, is_sub)
+        lax = decide(facts, evolve(policy, check_bridge_port=False), False)
+        self.assertEqual(verdict, lax)
+        known = {p.device for p in facts.by_mac} | {"tap567a4527-b0"}
+        if policy.check_bridge_port and None not in known:
+            self.assertIn(facts.bridge_port, {*known, None})
 
     @given(any_facts("mac"), policies)
     def test_never_an_address_of_another(self, facts: Facts, policy: Policy) -> None:
