@@ -12,7 +12,15 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 
-from mdproxy.config import Config, ConfigError, ListenerConfig, load
+from mdproxy.config import (
+    AnyListener,
+    Config,
+    ConfigError,
+    LeaseSourceConfig,
+    ListenerConfig,
+    NamespacesConfig,
+    load,
+)
 from mdproxy.model import Malformed, checked_id
 from mdproxy.signing import Signer
 
@@ -159,13 +167,9 @@ def summary(config: Config) -> list[str]:
     lines = ["The configuration has no faults.", "", "Listeners:"]
     lines += [f"  {_listener(listener)}" for listener in config.listeners]
     lines += ["Inventories, asked in this order:"]
-    paths = {"static": config.static_path, "libvirt": config.libvirt_path}
-    lines += [f"  {name}: {paths[name]}" for name in config.inventories]
+    lines += [f"  {name}: {_inventory(config, name)}" for name in config.inventories]
     lines += ["Leases:"] if config.lease_sources else ["Leases: none are read"]
-    lines += [
-        f"  {source.kind} on network {source.network}: {source.path}"
-        for source in config.lease_sources
-    ]
+    lines += [f"  {_leases(source)}" for source in config.lease_sources]
     lines += [f"Nova: {endpoints}", f"  {_tls(config)}"]
     lines += [
         "  the secret is known"
@@ -178,16 +182,52 @@ def summary(config: Config) -> list[str]:
     return [*lines, "", *_RULES.splitlines()]
 
 
-def _listener(listener: ListenerConfig) -> str:
+def _listener(listener: AnyListener) -> str:
     """
     Describe a listener.
     """
-    where = listener.device or listener.address
-    weaker = "" if listener.identify_by == "mac" else ": WEAKER than mac"
+    if isinstance(listener, NamespacesConfig):
+        return (
+            f"{listener.name}: namespaces {', '.join(listener.namespaces)} port "
+            f"{listener.port}, of routers {listener.router_port}, identifies by mac"
+        )
+    how = listener.identify_by
+    by = f"identifies by {how}" + ("" if how == "mac" else ": WEAKER than mac")
+    if isinstance(listener, ListenerConfig):
+        where = listener.device or listener.address
+        return (
+            f"{listener.name}: {listener.kind} {where} port {listener.port}, network "
+            f"{listener.network}, {by}"
+        )
+    users = ", ".join(map(str, listener.allowed_uids)) or "root and its own user"
     return (
-        f"{listener.name}: {listener.kind} {where} port {listener.port}, network "
-        f"{listener.network}, identifies by {listener.identify_by}{weaker}"
+        f"{listener.name}: socket {listener.path} (mode {listener.mode}) for {users}, "
+        f"namespaces {', '.join(listener.namespaces)}, {by}"
     )
+
+
+def _inventory(config: Config, name: str) -> str:
+    """
+    Tell where an inventory's knowledge is from.
+    """
+    if name == "ovn" and config.ovn is not None:
+        return ", then ".join(str(endpoint) for endpoint in config.ovn.endpoints)
+    if name == "neutron" and config.neutron is not None:
+        neutron = config.neutron
+        where = neutron.endpoint_override or f"what {neutron.auth_url} names"
+        return f"{where} ({neutron.auth_type}); never tried with a Neutron in use"
+    return config.static_path if name == "static" else config.libvirt_path
+
+
+def _leases(source: LeaseSourceConfig) -> str:
+    """
+    Describe a source of leases.
+    """
+    networks = [f"{network} (subnet {number})" for number, network in source.subnets]
+    if source.network is not None:
+        networks = [source.network]
+    told = ", ".join(networks) or "told by the path"
+    return f"{source.kind} on network {told}: {source.path}"
 
 
 def _tls(config: Config) -> str:

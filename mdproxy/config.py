@@ -9,19 +9,36 @@ together, is decided here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import TypeVar
 
 from attrs import field, fields_dict, frozen
 
 from mdproxy.credentials import find_secret
-from mdproxy.model import Malformed, canonical_address
+from mdproxy.inventory_config import (
+    NeutronConfig,
+    OvnConfig,
+    OvsdbEndpoint,
+    read_inventories,
+    read_neutron,
+    read_ovn,
+    read_project,
+)
+from mdproxy.lease_config import LeaseSourceConfig, read_lease_sources
+from mdproxy.listener_config import (
+    AnyListener,
+    ListenerConfig,
+    NamespacesConfig,
+    SocketConfig,
+    read_listeners,
+    taker_of,
+)
 from mdproxy.nova_config import Endpoint, TlsFiles, UpstreamConfig, read_upstream
 from mdproxy.options import LISTENER
-from mdproxy.places import DEVICE, NETWORK, bare, completed, place_of
-from mdproxy.settings import Settings, closest, printable
+from mdproxy.places import completed, place_of
+from mdproxy.settings import Settings, printable
 
 __all__ = [
+    "AnyListener",
     "Bounds",
     "Config",
     "ConfigError",
@@ -29,34 +46,15 @@ __all__ = [
     "HoldConfig",
     "LeaseSourceConfig",
     "ListenerConfig",
+    "NamespacesConfig",
+    "NeutronConfig",
+    "OvnConfig",
+    "OvsdbEndpoint",
+    "SocketConfig",
     "TlsFiles",
     "UpstreamConfig",
     "load",
 ]
-
-_WEAKER = {
-    "lease": "an instance that takes another's address on its network passes for it",
-    "address": "whoever can send from an instance's address passes for it",
-}
-
-
-@frozen
-class _Kinds:
-    """
-    The kinds of something.
-
-    @ivar now: Those that this version has.
-    @ivar later: Those that the design has, too.
-    """
-
-    now: tuple[str, ...]
-    later: tuple[str, ...]
-
-
-_INVENTORIES = _Kinds(("static", "libvirt"), ("ovn", "neutron"))
-_LISTENERS = _Kinds(("device", "address"), ("namespaces", "socket"))
-_LEASES = _Kinds(("dnsmasq",), ("dhcpd", "kea", "libvirt"))
-
 
 _Plain = TypeVar("_Plain", "Bounds", "HoldConfig")
 
@@ -74,44 +72,6 @@ class ConfigError(Exception):
         """
         self.faults = tuple(faults)
         super().__init__("\n".join(self.faults))
-
-
-@frozen
-class ListenerConfig:
-    """
-    A socket that accepts instances of one network.
-
-    @ivar name: The listener's name.
-    @ivar kind: C{device} or C{address}.
-    @ivar device: The network device; C{None} for the other kind.
-    @ivar address: The address; C{None} for the other kind.
-    @ivar port: The TCP port.
-    @ivar network: The network.
-    @ivar identify_by: C{mac}, C{lease} or C{address}.
-    """
-
-    name: str
-    kind: str
-    device: str | None
-    address: str | None
-    port: int
-    network: str
-    identify_by: str
-
-
-@frozen
-class LeaseSourceConfig:
-    """
-    Where a DHCP server keeps its leases.
-
-    @ivar kind: The kind of server: C{dnsmasq}.
-    @ivar path: The file, perhaps as a glob.
-    @ivar network: The network that it serves.
-    """
-
-    kind: str
-    path: str
-    network: str
 
 
 @frozen
@@ -175,9 +135,13 @@ class Config:
     @ivar inventories: The inventories, in the order of asking.
     @ivar static_path: The static inventory's file.
     @ivar libvirt_path: The directory of the XML of libvirt's running domains.
+    @ivar libvirt_project: The project of domains that Nova did not make; C{None}: none.
+    @ivar ovn: OVN's southbound database; C{None} where that is no inventory.
+    @ivar neutron: Neutron's API; C{None} where that is no inventory.
     @ivar lease_sources: The lease stores.
     @ivar lease_conflict: C{warn} or C{refuse}.
     @ivar allow_unverified_address: Whether a MAC will do where nobody knows addresses.
+    @ivar check_bridge_port: Whether a bridge must have a MAC on its port's device.
     @ivar listeners: The listeners.
     @ivar introspection: The endpoint of the operator's pages.
     @ivar drain_timeout: Seconds for requests in flight when we are told to stop.
@@ -191,10 +155,14 @@ class Config:
     inventories: tuple[str, ...]
     static_path: str
     libvirt_path: str
+    libvirt_project: str | None
+    ovn: OvnConfig | None
+    neutron: NeutronConfig | None
     lease_sources: tuple[LeaseSourceConfig, ...]
     lease_conflict: str
     allow_unverified_address: bool
-    listeners: tuple[ListenerConfig, ...]
+    check_bridge_port: bool
+    listeners: tuple[AnyListener, ...]
     introspection: str
     drain_timeout: float
     bounds: Bounds
@@ -214,16 +182,22 @@ def load(files: Sequence[str], dirs: Sequence[str] = ()) -> Config:
     @raise ConfigError: If anything is wrong, with all that is.
     """
     settings = Settings.load(files, dirs)
-    listeners = _listeners(settings)
+    listeners = read_listeners(settings)
+    secret, upstream = find_secret(settings), read_upstream(settings)
+    inventories = read_inventories(settings)
     config = Config(
-        secret=find_secret(settings),
-        upstream=read_upstream(settings),
-        inventories=_inventories(settings),
+        secret=secret,
+        upstream=upstream,
+        inventories=inventories,
         static_path=_filled(settings, "static", "path"),
         libvirt_path=_filled(settings, "libvirt", "path"),
-        lease_sources=_lease_sources(settings, listeners),
+        libvirt_project=read_project(settings),
+        ovn=read_ovn(settings) if "ovn" in inventories else None,
+        neutron=read_neutron(settings) if "neutron" in inventories else None,
+        lease_sources=read_lease_sources(settings, listeners),
         lease_conflict=settings.value("DEFAULT", "lease_conflict"),
         allow_unverified_address=settings.value("DEFAULT", "allow_unverified_address"),
+        check_bridge_port=settings.value("DEFAULT", "check_bridge_port"),
         listeners=listeners,
         introspection=_introspection(settings, listeners),
         drain_timeout=settings.value("DEFAULT", "drain_timeout"),
@@ -253,224 +227,7 @@ def _filled(settings: Settings, section: str, option: str) -> str:
     return path
 
 
-def _built(
-    settings: Settings, section: str, option: str, word: str, kinds: _Kinds
-) -> bool:
-    """
-    Tell whether this version has a kind of something; if not, that is a fault.
-    """
-    if word in kinds.now:
-        return True
-    has = f"this version has {' and '.join(kinds.now)}"
-    if word in kinds.later:
-        settings.fault(section, option, f"{word} is not there yet: {has}")
-    else:
-        guess = closest(word, kinds.now)
-        settings.fault(section, option, f"there is no '{printable(word)}': {guess}")
-    return False
-
-
-def _inventories(settings: Settings) -> tuple[str, ...]:
-    """
-    Find out who knows the ports.
-    """
-    option = "inventories"
-    names: list[str] = settings.value("DEFAULT", option)
-    for number, name in enumerate(names):
-        _built(settings, "DEFAULT", option, name, _INVENTORIES)
-        if name in names[:number]:
-            settings.fault("DEFAULT", option, f"{printable(name)} stands there twice")
-    if not names and not settings.is_faulty("DEFAULT", option):
-        text = "is empty, so nobody could be recognised: name at least one"
-        settings.fault("DEFAULT", option, text)
-    return tuple(names)
-
-
-def _listeners(settings: Settings) -> tuple[ListenerConfig, ...]:
-    """
-    Find the listeners, and see that they don't get into each other's way.
-    """
-    listeners: list[ListenerConfig] = []
-    for name in settings.listeners:
-        section = LISTENER + name
-        listener = _listener(settings, section, name)
-        if settings.is_faulty(section):
-            continue
-        for other in listeners:
-            if problem := _clash(listener, other):
-                settings.fault(section, "", problem)
-        listeners.append(listener)
-    if not settings.listeners and settings.is_whole:
-        settings.faults.append(
-            f"{settings.where}: there is no [{LISTENER}NAME]: nobody could ask; add "
-            "one for each network"
-        )
-    return tuple(listeners)
-
-
-def _listener(settings: Settings, section: str, name: str) -> ListenerConfig:
-    """
-    Read the section of one listener.
-    """
-    kind: str = settings.value(section, "kind")
-    network: str = settings.value(section, "network") or name
-    identify_by: str = settings.value(section, "identify_by")
-    device = address = None
-    if _built(settings, section, "kind", kind, _LISTENERS):
-        _refuse_other(settings, section, kind)
-        if kind == "device":
-            device = _device(settings, section, name)
-        else:
-            address = _address(settings, section)
-    if NETWORK.match(network) is None:
-        settings.fault(
-            section,
-            "network",
-            f"'{printable(network)}' can't name a network: up to 255 letters, digits "
-            "and . _ : - can",
-        )
-    _judge_identification(settings, section, kind, identify_by)
-    port: int = settings.value(section, "port")
-    return ListenerConfig(name, kind, device, address, port, network, identify_by)
-
-
-def _judge_identification(
-    settings: Settings, section: str, kind: str, identify_by: str
-) -> None:
-    """
-    Refuse what would identify wrongly, and note what identifies less surely.
-    """
-    option = "identify_by"
-    if identify_by != "mac":
-        text = f"{identify_by} is weaker than mac: {_WEAKER[identify_by]}"
-        settings.note(section, option, text)
-    elif kind == "address" and not settings.is_faulty(section, option):
-        settings.fault(
-            section,
-            option,
-            "mac can't identify on an address, where connections come in from every "
-            "device, so nothing ties a frame's MAC to the network: set identify_by = "
-            "lease or address, or kind = device",
-        )
-
-
-def _refuse_other(settings: Settings, section: str, kind: str) -> None:
-    """
-    Refuse an option that is for the other kind of listener.
-    """
-    other = "address" if kind == "device" else "device"
-    if settings.value(section, other):
-        settings.fault(
-            section, other, f"is for kind = {other}, and this listener's is {kind}"
-        )
-
-
-def _device(settings: Settings, section: str, name: str) -> str:
-    """
-    Find the network device of a listener; it need not exist yet.
-    """
-    device: str = settings.value(section, "device") or name
-    if DEVICE.match(device) is None:
-        settings.fault(
-            section,
-            "device",
-            f"'{printable(device)}' can't name a network device: up to 15 characters "
-            "without space, / and : can",
-        )
-    return device
-
-
-def _address(settings: Settings, section: str) -> str:
-    """
-    Find the address of a listener.
-    """
-    text: str = settings.value(section, "address")
-    try:
-        address = canonical_address(bare(text))
-    except Malformed:
-        problem = f"'{printable(text)}' is no IP address" if text else "is empty"
-        settings.fault(
-            section, "address", f"{problem}: kind = address needs one to listen on"
-        )
-        return text
-    if "%" in text or ip_address(address).is_multicast:
-        text = f"{printable(text)} is no plain address of the host"
-        settings.fault(section, "address", text)
-    return address
-
-
-def _clash(one: ListenerConfig, other: ListenerConfig) -> str | None:
-    """
-    Say why two listeners can't both be.
-    """
-    same_port = one.port == other.port
-    if same_port and (one.device, one.address) == (other.device, other.address):
-        where = one.device or one.address
-        return f"listens on {where} port {one.port}, as [{LISTENER}{other.name}] does"
-    if same_port and {one.address, other.address} & {"0.0.0.0", "::"}:
-        return (
-            f"can't have port {one.port} beside [{LISTENER}{other.name}]: one of them "
-            "takes it on every address"
-        )
-    devices = {one.device, other.device} - {None}
-    if one.network == other.network and len(devices) > 1:
-        return (
-            f"serves network {one.network} on device {one.device}, and "
-            f"[{LISTENER}{other.name}] on {other.device}: a network is one device"
-        )
-    return None
-
-
-def _lease_sources(
-    settings: Settings, listeners: Sequence[ListenerConfig]
-) -> tuple[LeaseSourceConfig, ...]:
-    """
-    Find the lease stores, and see that those listeners have one that need one.
-    """
-    sources: list[LeaseSourceConfig] = []
-    networks = [
-        settings.value(LISTENER + name, "network") or name
-        for name in settings.listeners
-    ]
-    for text in settings.value("leases", "sources"):
-        source = _lease_source(settings, text, networks)
-        if source is not None:
-            sources.append(source)
-    served = {source.network for source in sources}
-    for listener in listeners:
-        if listener.identify_by == "lease" and listener.network not in served:
-            settings.lack(
-                LISTENER + listener.name,
-                "identify_by",
-                f"lease needs a source for {listener.network} in [leases] sources",
-            )
-    return tuple(sources)
-
-
-def _lease_source(
-    settings: Settings, text: str, networks: Sequence[str]
-) -> LeaseSourceConfig | None:
-    """
-    Read one C{KIND:PATH@NETWORK}.
-    """
-    kind, colon, rest = text.partition(":")
-    path, at, network = rest.rpartition("@")
-    if not colon or not rest:
-        problem = "is not KIND:PATH@NETWORK"
-    elif not _built(settings, "leases", "sources", kind, _LEASES):
-        return None
-    elif not at or not path or not network:
-        problem = "needs its network: KIND:PATH@NETWORK"
-    elif network not in networks and networks and settings.is_whole:
-        guess = closest(network, networks)
-        problem = f"names a network that no listener has; {guess}"
-    else:
-        return LeaseSourceConfig(kind, path, network)
-    settings.fault("leases", "sources", f"'{printable(text)}' {problem}")
-    return None
-
-
-def _introspection(settings: Settings, listeners: Sequence[ListenerConfig]) -> str:
+def _introspection(settings: Settings, listeners: Sequence[AnyListener]) -> str:
     """
     Find where the operator's pages go, and see that no instance can reach them.
     """
@@ -485,15 +242,8 @@ def _introspection(settings: Settings, listeners: Sequence[ListenerConfig]) -> s
     except ValueError as error:
         settings.fault("introspection", "endpoint", f"'{printable(text)}' {error}")
         return text
-    for listener in listeners:
-        if place is not None and _takes(listener, *place):
-            problem = f"is where [{LISTENER}{listener.name}] listens"
-            settings.fault("introspection", "endpoint", problem)
+    taken = taker_of(listeners, place)
+    if taken is not None:
+        problem = f"is where [{LISTENER}{taken}] listens"
+        settings.fault("introspection", "endpoint", problem)
     return text
-
-
-def _takes(listener: ListenerConfig, address: str, port: int) -> bool:
-    """
-    Tell whether a listener takes what comes to an address and port of the host.
-    """
-    return listener.port == port and listener.address in (address, "0.0.0.0", "::")

@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Sequence
 
 from attrs import frozen
 
 from mdproxy.settings import Settings, printable
+from mdproxy.tls import TlsMisconfigured, client_tls
 
 #: The option that holds the secret, in Neutron's files as well.
 SECRET = "metadata_proxy_shared_secret"
@@ -106,7 +108,9 @@ def is_private(mode: int, acl: bytes | None) -> bool:
     return True
 
 
-def check_file(settings: Settings, option: str, path: str, private: bool) -> bytes:
+def check_file(
+    settings: Settings, option: str, path: str, private: bool, section: str = "DEFAULT"
+) -> bytes:
     """
     Make sure that a file can be used.
 
@@ -114,6 +118,7 @@ def check_file(settings: Settings, option: str, path: str, private: bool) -> byt
     @param option: The option that names it.
     @param path: Its path; a symbolic link is judged by what it points to.
     @param private: Whether only its owner may have access to it.
+    @param section: The section of the option.
 
     @return: What it holds; nothing if it can't be used.
     """
@@ -121,16 +126,45 @@ def check_file(settings: Settings, option: str, path: str, private: bool) -> byt
     try:
         file = _read(path)
     except _Unfit as error:
-        settings.fault("DEFAULT", option, f"{name} {error}")
+        settings.fault(section, option, f"{name} {error}")
         return b""
     if private and not is_private(file.mode, file.acl):
         settings.fault(
-            "DEFAULT",
+            section,
             option,
             f"{name} is open to others than its owner (mode "
             f"{file.mode:04o}): chmod 0600 makes it private",
         )
     return file.data
+
+
+def try_tls(
+    settings: Settings,
+    section: str,
+    options: Sequence[str],
+    otherwise: str,
+    insecure: bool = False,
+) -> None:
+    """
+    See whether OpenSSL takes the files of TLS.
+
+    @param settings: Told what is wrong with them.
+    @param section: The section of the options.
+    @param options: Those that name who may sign the other's certificate, and our own
+        and its key where there are such options.
+    @param otherwise: The option that is wrong where it is none of the files.
+    @param insecure: Whether any certificate of the other's will do.
+    """
+    paths = [settings.value(section, option) or None for option in options]
+    ca, certificate, key = (*paths, None, None)[:3]
+    try:
+        client_tls("localhost", ca, certificate, key, insecure)
+    except TlsMisconfigured as error:
+        for option, path in zip(options, paths, strict=True):
+            if path and str(error).startswith(path):
+                settings.fault(section, option, str(error))
+                return
+        settings.fault(section, otherwise, str(error))
 
 
 def find_secret(settings: Settings) -> bytes:
@@ -153,8 +187,8 @@ def find_secret(settings: Settings) -> bytes:
     elif path:
         return _secret_of_file(settings, path)
     elif text:
-        _check_characters(settings, SECRET, text)
-        _note_readable(settings)
+        check_text(settings, SECRET, text)
+        note_readable(settings, SECRET)
     else:
         _judge_empty(settings)
     return text.encode()
@@ -179,43 +213,55 @@ def _secret_of_file(settings: Settings, path: str) -> bytes:
             option,
             f"the secret in {printable(path, 1024)} begins or ends with a space",
         )
-    _check_characters(settings, option, text)
+    check_text(settings, option, text)
     return text.encode()
 
 
-def _check_characters(settings: Settings, option: str, text: str) -> None:
+def check_text(
+    settings: Settings, option: str, text: str, section: str = "DEFAULT"
+) -> None:
     """
-    Refuse what no line of Nova's configuration can hold, and what anybody can guess.
+    Refuse what no line of a configuration can hold, and what anybody can guess.
+
+    @param settings: Told what is wrong with it.
+    @param option: The option that holds the secret, or names its file.
+    @param text: The secret.
+    @param section: The section of the option.
     """
     if not text.strip():
         settings.fault(
-            "DEFAULT",
+            section,
             option,
             "the secret is nothing but white space, which is as good as none",
         )
     if any(character in text for character in "\0\r\n"):
         settings.fault(
-            "DEFAULT", option, "the secret must be one line, without a NUL character"
+            section, option, "the secret must be one line, without a NUL character"
         )
 
 
-def _note_readable(settings: Settings) -> None:
+def note_readable(settings: Settings, option: str, section: str = "DEFAULT") -> None:
     """
-    Point out a configuration file that shows the secret to others.
+    Point out a configuration file that shows a secret to others.
 
     Neutron's own is commonly 0640, of group neutron, so this is no fault.
+
+    @param settings: Told so.
+    @param option: The option that holds the secret.
+    @param section: The section of the option.
     """
-    file = settings.file_of("DEFAULT", SECRET)
+    file = settings.file_of(section, option)
     try:
         mode = 0 if file is None else stat.S_IMODE(os.stat(file).st_mode)
     except OSError:
         return  # It vanished after it was read; it shows nothing any more.
     if mode & _OTHERS:
+        apart = "clouds_file" if section == "neutron" else f"{SECRET}_file"
         settings.note(
-            "DEFAULT",
-            SECRET,
+            section,
+            option,
             f"holds the secret in a file that is open to others than its owner (mode "
-            f"{mode:04o}); {SECRET}_file keeps it apart",
+            f"{mode:04o}); {apart} keeps it apart",
         )
 
 

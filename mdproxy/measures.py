@@ -28,7 +28,11 @@ def policy_of(config: Config) -> Policy:
     """
     Tell what the operator decided about doubtful evidence.
     """
-    return Policy(config.allow_unverified_address, config.lease_conflict == "refuse")
+    return Policy(
+        config.allow_unverified_address,
+        config.lease_conflict == "refuse",
+        config.check_bridge_port,
+    )
 
 
 def hold_of(config: Config) -> Hold:

@@ -7,12 +7,15 @@ and from the sample of neutron.conf.
 """
 
 #: What Neutron's agents find in C{[DEFAULT]} and mdproxy has no use for: the metadata
-#: agent's own, oslo.log's, oslo.messaging's, oslo.service's, and neutron.conf's, which
-#: distributions give to every agent.
+#: agent's own, how it went to Keystone long ago, oslo.log's, oslo.messaging's,
+#: oslo.service's, and neutron.conf's, which distributions give to every agent.
 _OPTIONS = """
 metadata_backlog metadata_proxy_group metadata_proxy_socket
 metadata_proxy_socket_mode metadata_proxy_user metadata_workers
 rpc_response_max_timeout
+
+admin_password admin_tenant_name admin_user auth_insecure auth_region auth_url
+endpoint_type
 
 debug default_log_levels fatal_deprecations instance_format instance_uuid_format
 log_color log_config log_config_append log_date_format log_dir log_file log_options
@@ -37,7 +40,7 @@ default_availability_zones dhcp_agent_notification dhcp_agents_per_network
 dhcp_lease_duration dhcp_load_type dns_domain dvr_base_mac enable_dvr
 enable_new_agents enable_services_on_agents_with_admin_state_down
 enable_snat_by_default enable_traditional_dhcp external_dns_driver
-filter_validation global_physnet_mtu host host_dvr_for_dhcp http_retries
+filter_validation global_physnet_mtu host_dvr_for_dhcp http_retries
 interface_driver ipam_driver ipv6_pd_enabled l3_ha l3_ha_net_cidr
 l3_ha_network_physical_name l3_ha_network_type max_allowed_address_pair
 max_dns_nameservers max_l3_agents_per_router max_routes max_subnet_host_routes
@@ -54,7 +57,25 @@ NEUTRON_OPTIONS = frozenset(_OPTIONS.split())
 #: Neutron's sections, in lower case, beside those that begin with C{oslo_}.
 _SECTIONS = """
 agent cache cors database designate experimental healthcheck ironic
-keystone_authtoken metadata_haproxy metadata_rate_limiting nova ovn ovs placement
+keystone_authtoken metadata_haproxy metadata_rate_limiting nova ovs placement
 privsep profiler quotas ssl
 """
 NEUTRON_SECTIONS = frozenset(_SECTIONS.split())
+
+#: What Neutron finds in C{[ovn]} (neutron/conf/plugins/ml2/drivers/ovn/ovn_conf.py, of
+#: Neutron 15 and later) beside what mdproxy has a use for.
+_OVN = """
+allow_stateless_action_supported bfd_min_rx bfd_min_tx bfd_mult
+broadcast_arps_to_all_routers dhcp_default_lease_time
+disable_ovn_dhcp_for_baremetal_ports dns_records_ovn_owned dns_servers
+enable_distributed_floating_ip fdb_age_threshold fdb_removal_limit
+ha_failover_strategy ignore_lsp_down live_migration_activation_strategy
+localnet_learn_fdb mac_binding_age_threshold mac_binding_removal_limit
+neutron_sync_mode ovn_dhcp4_global_options ovn_dhcp6_global_options
+ovn_emit_need_to_frag ovn_l3_mode ovn_l3_scheduler ovn_metadata_enabled
+ovn_nb_ca_cert ovn_nb_certificate ovn_nb_connection ovn_nb_private_key
+ovn_router_indirect_snat ovs_create_tap ovsdb_connection_timeout ovsdb_log_level
+ovsdb_probe_interval ovsdb_retry_max_interval stateless_nat_enabled vhost_sock_dir
+vif_type
+"""
+OVN_OPTIONS = frozenset(_OVN.split())

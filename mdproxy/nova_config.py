@@ -9,10 +9,9 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from mdproxy.credentials import check_file
+from mdproxy.credentials import check_file, try_tls
 from mdproxy.places import bare, problem_of_host
 from mdproxy.settings import Settings, printable
-from mdproxy.tls import TlsMisconfigured, client_tls
 
 _CA, _CERTIFICATE, _KEY = "auth_ca_cert", "nova_client_cert", "nova_client_priv_key"
 _TLS_FILES = (_CA, _CERTIFICATE, _KEY)
@@ -139,7 +138,7 @@ def _tls(settings: Settings) -> TlsFiles | None:
     tls = TlsFiles(files[_CA], files[_CERTIFICATE], files[_KEY], insecure)
     _check_tls(settings, files)
     if not any(settings.is_faulty("DEFAULT", name) for name in _TLS_FILES):
-        _try_tls(settings, tls)
+        try_tls(settings, "DEFAULT", _TLS_FILES, "nova_metadata_protocol", insecure)
     return tls
 
 
@@ -153,21 +152,6 @@ def _check_tls(settings: Settings, files: Mapping[str, str | None]) -> None:
     for one, other in ((_CERTIFICATE, _KEY), (_KEY, _CERTIFICATE)):
         if files[one] is None and files[other] is not None:
             settings.lack("DEFAULT", one, f"is empty, but {other} is set: set both")
-
-
-def _try_tls(settings: Settings, tls: TlsFiles) -> None:
-    """
-    See whether OpenSSL takes the files.
-    """
-    try:
-        client_tls("localhost", tls.ca, tls.certificate, tls.key, tls.insecure)
-    except TlsMisconfigured as error:
-        for name in _TLS_FILES:
-            path = settings.value("DEFAULT", name)
-            if path and str(error).startswith(path):
-                settings.fault("DEFAULT", name, str(error))
-                return
-        settings.fault("DEFAULT", "nova_metadata_protocol", str(error))
 
 
 def _note_tls(

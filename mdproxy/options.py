@@ -13,157 +13,107 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from oslo_config import cfg, types
+from oslo_config import cfg
 
-#: What the section of a listener begins with; the rest of it is the listener's name.
-LISTENER = "listener:"
+from mdproxy.inventory_options import INVENTORY_SECTIONS
+from mdproxy.listener_options import LISTENER, LISTENER_OPTIONS
+from mdproxy.option_types import count, path, port, seconds, text, words, yes_or_no
 
-#: Seconds in a day: no wait of ours makes sense beyond it.
-_DAY = 86400.0
-
-
-class Seconds(types.Float):
-    """
-    A length of time: above nothing, at most a day.
-    """
-
-    def __init__(self) -> None:
-        """
-        Set no bounds of oslo.config's own: it takes C{nan} for a number within them.
-        """
-        super().__init__(type_name="seconds")
-
-    def __call__(self, value: Any) -> float:
-        """
-        Read a length of time.
-
-        @param value: Its text.
-
-        @return: Seconds.
-
-        @raise ValueError: If it is none that makes sense.
-        """
-        seconds = float(value)
-        if not 0 < seconds <= _DAY:
-            raise ValueError(f"{seconds} is out of bounds")
-        return seconds
-
-
-def _text(name: str, default: str, text: str, **more: Any) -> cfg.Opt:
-    """
-    Declare an option whose value is text.
-    """
-    return cfg.StrOpt(name, default=default, help=text, **more)
-
-
-def _path(name: str, default: str, text: str) -> cfg.Opt:
-    """
-    Declare an option that names a file or directory.
-    """
-    return cfg.StrOpt(name, default=default, help=text)
-
-
-def _seconds(name: str, default: float, text: str) -> cfg.Opt:
-    """
-    Declare an option that is a length of time.
-    """
-    return cfg.Opt(name, type=Seconds(), default=default, help=text)
-
-
-def _count(name: str, default: int, text: str, least: int = 1) -> cfg.Opt:
-    """
-    Declare an option that is a number of things.
-    """
-    return cfg.IntOpt(name, default=default, min=least, max=1 << 30, help=text)
-
-
-def _port(name: str, default: int, text: str) -> cfg.Opt:
-    """
-    Declare an option that is a TCP port.
-    """
-    return cfg.PortOpt(name, default=default, min=1, help=text)
-
+__all__ = ["LISTENER", "LISTENER_OPTIONS", "RENAMED", "SECTIONS", "sample", "shown"]
 
 _NOVA = (
-    cfg.ListOpt(
+    words(
         "nova_metadata_host",
-        default=["127.0.0.1"],
-        help="Where Nova's metadata API is: a host name or an address. With several, "
+        ("127.0.0.1",),
+        "Where Nova's metadata API is: a host name or an address. With several, "
         "joined by commas, the next one is used while one does not answer.",
     ),
-    _port("nova_metadata_port", 8775, "The TCP port of Nova's metadata API."),
-    _text(
+    port("nova_metadata_port", 8775, "The TCP port of Nova's metadata API."),
+    text(
         "nova_metadata_protocol",
         "http",
         "How to talk to Nova: http or https.",
         choices=["http", "https"],
     ),
-    cfg.BoolOpt(
+    yes_or_no(
         "nova_metadata_insecure",
-        default=False,
-        help="Whether to trust whatever certificate Nova shows. Whoever gets between "
+        False,
+        "Whether to trust whatever certificate Nova shows. Whoever gets between "
         "can then read and forge all metadata.",
     ),
-    _path(
+    path(
         "nova_client_cert",
         "",
         "The PEM file with our certificate, where Nova asks for one (mutual TLS).",
     ),
-    _path(
+    path(
         "nova_client_priv_key",
         "",
         "The PEM file with that certificate's private key; nobody but its owner may "
         "have access to it.",
     ),
-    _path(
+    path(
         "auth_ca_cert",
         "",
         "The PEM file with the authorities that may sign Nova's certificate. Empty: "
         "those that the system trusts.",
     ),
-    _text(
+    text(
         "metadata_proxy_shared_secret",
         "",
         "The secret shared with Nova: the value of metadata_proxy_shared_secret in "
         "section [neutron] of nova.conf. Write $ as $$.",
         secret=True,
     ),
-    _path(
+    path(
         "metadata_proxy_shared_secret_file",
         "",
         "The file that holds the secret, instead of the option above; nobody but its "
         "owner may have access to it. Newlines at its end do not count, and $ is just "
         "$ there.",
     ),
-    cfg.BoolOpt(
+    yes_or_no(
         "allow_empty_secret",
-        default=False,
-        help="Whether to start without a secret. Nova then believes anybody who "
-        "reaches it.",
+        False,
+        "Whether to start without a secret. Nova then believes anybody who reaches it.",
     ),
 )
 
 _LOOKUP = (
-    cfg.ListOpt(
+    words(
         "inventories",
-        default=["static"],
-        help="Who knows the ports of instances, asked in this order: any of static, "
-        "libvirt.",
+        ("static",),
+        "Who knows the ports of instances, asked in this order: any of static, "
+        "libvirt, ovn, neutron. Where several know a port they must agree on its "
+        "instance and project.",
     ),
-    _text(
+    text(
+        "host",
+        "",
+        "What Neutron calls this host (binding:host_id of its ports): the value of "
+        "host in neutron.conf. Empty: the host's own name.",
+    ),
+    text(
         "lease_conflict",
         "warn",
         "What to do where everything agrees who asks and only a DHCP lease says "
         "otherwise: warn (answer, count and log it) or refuse.",
         choices=["warn", "refuse"],
     ),
-    cfg.BoolOpt(
+    yes_or_no(
         "allow_unverified_address",
-        default=False,
-        help="Whether to answer a port whose addresses no inventory and no lease "
+        False,
+        "Whether to answer a port whose addresses no inventory and no lease "
         "knows, on the word of its MAC address alone.",
     ),
-    _seconds(
+    yes_or_no(
+        "check_bridge_port",
+        False,
+        "Whether an instance's frames must come in by its own port of the bridge: what "
+        "the bridge has learnt of its MAC address must agree with the inventory, where "
+        "both tell. For hosts with Linux bridges.",
+    ),
+    seconds(
         "drain_timeout",
         30.0,
         "How long requests in flight may take to finish after SIGTERM, in seconds.",
@@ -171,21 +121,21 @@ _LOOKUP = (
 )
 
 _UPSTREAM = (
-    _count("max_connections", 64, "The most connections to Nova, over all its hosts."),
-    _count(
+    count("max_connections", 64, "The most connections to Nova, over all its hosts."),
+    count(
         "max_queue",
         1024,
         "The most requests that wait for a connection to Nova; beyond it they are "
         "answered with 503.",
     ),
-    _seconds("connect_timeout", 3.0, "The longest wait for a connection to Nova."),
-    _seconds(
+    seconds("connect_timeout", 3.0, "The longest wait for a connection to Nova."),
+    seconds(
         "first_byte_timeout",
         30.0,
         "The longest wait for Nova's answer, and for each next byte of it.",
     ),
-    _seconds("idle_timeout", 30.0, "How long an unused connection to Nova is kept."),
-    _seconds(
+    seconds("idle_timeout", 30.0, "How long an unused connection to Nova is kept."),
+    seconds(
         "max_age",
         300.0,
         "How long a connection to Nova is used, a fifth more or less, before another "
@@ -194,36 +144,36 @@ _UPSTREAM = (
 )
 
 _LIMITS = (
-    _seconds("head_timeout", 10.0, "The longest time that a request's head may take."),
-    _seconds("body_timeout", 10.0, "The longest time that a request's body may take."),
-    _seconds("idle_timeout", 75.0, "How long an instance's unused connection is kept."),
-    _seconds(
+    seconds("head_timeout", 10.0, "The longest time that a request's head may take."),
+    seconds("body_timeout", 10.0, "The longest time that a request's body may take."),
+    seconds("idle_timeout", 75.0, "How long an instance's unused connection is kept."),
+    seconds(
         "write_timeout",
         30.0,
         "How long an instance may go without taking any byte of an answer.",
     ),
-    _count("max_head", 16384, "The largest request head, in bytes.", 1024),
-    _count("max_body", 65536, "The largest request body, in bytes."),
-    _count(
+    count("max_head", 16384, "The largest request head, in bytes.", 1024),
+    count("max_body", 65536, "The largest request body, in bytes."),
+    count(
         "max_connections",
         4096,
         "The most connections from all instances; no network gets more than half of "
         "them. Where no place is left a new one takes that of the longest idle: one of "
         "its own instance, or else of an instance or network that has more.",
     ),
-    _count(
+    count(
         "max_connections_per_instance",
         64,
         "The most connections of one MAC address on one network; of one IP address "
         "where instances are not identified by their MAC.",
     ),
-    _count(
+    count(
         "max_requests_per_instance",
         8,
         "The most requests of one instance that Nova is asked at a time; the others "
         "wait for their turn.",
     ),
-    _count(
+    count(
         "max_request_rate",
         0,
         "The most requests of one instance in a second, on average; beyond it they are "
@@ -231,13 +181,13 @@ _LIMITS = (
         "limit, as Neutron's default is; 50 lets any boot pass.",
         least=0,
     ),
-    _count(
+    count(
         "request_burst",
         300,
         "How many requests of an instance that was quiet may come at once before that. "
         "A boot takes about 60.",
     ),
-    _count(
+    count(
         "max_pipeline",
         8,
         "The most requests that may wait on one connection behind the one answered.",
@@ -245,62 +195,41 @@ _LIMITS = (
 )
 
 _HOLD = (
-    _seconds(
+    seconds(
         "openstack",
         8.0,
         "How long a request under /openstack may wait for what may pass by itself (a "
         "port not known yet, Nova restarting); cloud-init gives up after 10 s.",
     ),
-    _seconds(
+    seconds(
         "other",
         4.0,
         "The same for all other requests; cloud-init's EC2 reader gives up after 5 s.",
     ),
-    _count(
+    count(
         "max_unidentified_per_mac",
         4,
         "The most requests of one MAC address that wait to be recognised.",
     ),
-    _count(
+    count(
         "max_unidentified_per_network",
-        64,
-        "The most requests of one network that wait to be recognised.",
+        1024,
+        "The most requests of one network that wait to be recognised: so many "
+        "instances can boot at once before any inventory has heard of them, and all "
+        "are served. They cost memory alone: an inventory is asked for all of them "
+        "together, once a second at most.",
     ),
 )
 
 #: The options of each section that stands at most once.
 SECTIONS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "DEFAULT": _NOVA + _LOOKUP,
-    "static": (
-        _path(
-            "path",
-            "/etc/mdproxy/instances.yaml",
-            "The YAML file with the ports of instances; it is read again whenever it "
-            "changes.",
-        ),
-    ),
-    "libvirt": (
-        _path(
-            "path",
-            "/run/libvirt/qemu",
-            "Where libvirt keeps the XML of the domains that run now.",
-        ),
-    ),
-    "leases": (
-        cfg.ListOpt(
-            "sources",
-            default=[],
-            sample_default=["dnsmasq:/var/lib/misc/dnsmasq.leases@br-tenant1"],
-            help="Where DHCP servers keep their leases: KIND:PATH@NETWORK, joined by "
-            "commas. PATH may be a glob, NETWORK is that of a listener. Kinds: "
-            "dnsmasq.",
-        ),
-    ),
+    **INVENTORY_SECTIONS,
     "upstream": _UPSTREAM,
     "limits": _LIMITS,
     "hold": _HOLD,
     "introspection": (
-        _text(
+        text(
             "endpoint",
             "tcp:8085:interface=127.0.0.1",
             "Where the operator's pages are served: a Twisted endpoint string, tcp on "
@@ -308,55 +237,18 @@ SECTIONS: Mapping[str, tuple[cfg.Opt, ...]] = {
             "(:mode=600) unless it has another mode, which must not let everybody in.",
         ),
     ),
-    "manhole": (_text("endpoint", "", "Must stay empty in this version."),),
+    "manhole": (text("endpoint", "", "Must stay empty in this version."),),
 }
 
-#: The options of each C{[listener:NAME]}.
-LISTENER_OPTIONS: tuple[cfg.Opt, ...] = (
-    _text(
-        "kind",
-        "device",
-        "device: the link-local address on a bridge or other network device. address: "
-        "an address of the host, whichever device connections come in from; so "
-        "identify_by can't be mac.",
-    ),
-    _text(
-        "device",
-        "",
-        "For kind = device: the network device. Empty: NAME.",
-        sample_default="br-tenant1",
-    ),
-    _text(
-        "address",
-        "",
-        "For kind = address: the IP address to listen on.",
-    ),
-    _port("port", 80, "The TCP port."),
-    _text(
-        "network",
-        "",
-        "The network whose instances come in here, as inventories and leases call it. "
-        "Empty: NAME.",
-        sample_default="br-tenant1",
-    ),
-    _text(
-        "identify_by",
-        "mac",
-        "What identifies an instance. mac: the frame that opened its connection; takes "
-        "kind = device. Weaker, for networks behind a router and for kind = address: "
-        "lease, the MAC address in the DHCP lease, and address, the bare IP address.",
-        choices=["mac", "lease", "address"],
-    ),
-)
-
-#: Options that the design has and this version does not, by section.
-LATER: Mapping[str, tuple[str, ...]] = {
-    "leases": ("kea_subnets",),
-    LISTENER: ("namespaces", "path"),
+#: Options that Neutron or keystoneauth has renamed, with what they are called now.
+RENAMED = {
+    "nova_metadata_ip": "nova_metadata_host",
+    "endpoint_type": "valid_interfaces",
+    "interface": "valid_interfaces",
+    "tenant_name": "project_name",
+    "tenant_id": "project_id",
+    "cacert": "cafile",
 }
-
-#: Options that Neutron has renamed, with what they are called now.
-RENAMED = {"nova_metadata_ip": "nova_metadata_host"}
 
 _PREFACE = """\
 The configuration of mdproxy.  This file is printed by python -m mdproxy.options.
@@ -371,6 +263,9 @@ _TITLES = {
     "DEFAULT": "",
     "static": "For inventories = static.",
     "libvirt": "For inventories = libvirt.",
+    "ovn": "For inventories = ovn: OVN's southbound database.",
+    "neutron": "For inventories = neutron: Neutron's API.  Times are in seconds.  This "
+    "inventory was never tried with a Neutron in use.",
     "leases": "What DHCP servers know.",
     "upstream": "Connections to Nova.  Times are in seconds.",
     "limits": "What an instance may use.  Times are in seconds.",

@@ -133,11 +133,11 @@ def _check_access(place: _Place) -> None:
         raise ValueError(f"lets everybody in; give it a mode, {_LIKE}:mode=600")
 
 
-def place_of(text: str) -> tuple[str, int] | None:
+def place_of(text: str) -> tuple[str, int] | str:
     """
     Find the address and port of an endpoint.
 
-    @return: Both, or C{None} for a UNIX socket.
+    @return: Both, or the path of a UNIX socket.
 
     @raise ValueError: If it is no endpoint, or anybody but this host can reach it.
     """
@@ -147,7 +147,7 @@ def place_of(text: str) -> tuple[str, int] | None:
     place = _listen(text)
     if place.path:
         _check_access(place)
-        return None
+        return place.path
     if place.at is None:
         raise ValueError(f"names no path, {_LIKE}")
     host, port = place.at

@@ -21,21 +21,18 @@ from typing import Any, Final
 from attrs import define, field, frozen
 from oslo_config import cfg, types
 
-from mdproxy.neutron_options import NEUTRON_OPTIONS, NEUTRON_SECTIONS
-from mdproxy.options import (
-    LATER,
-    LISTENER,
-    LISTENER_OPTIONS,
-    RENAMED,
-    SECTIONS,
-    Seconds,
-)
+from mdproxy.neutron_options import NEUTRON_OPTIONS, NEUTRON_SECTIONS, OVN_OPTIONS
+from mdproxy.option_types import Seconds
+from mdproxy.options import LISTENER, LISTENER_OPTIONS, RENAMED, SECTIONS
 
 #: Far more than any configuration; a bound for what is read by mistake.
 _MOST = 1 << 20
 
-_SECRET_NAME = "metadata_proxy_shared_secret"
-_SECRET = re.compile(rf"\$\{{?[\w.]*{_SECRET_NAME}(?!_file)")
+#: The options whose value is shown nowhere.
+_SECRETS = sorted(
+    option.name for options in SECTIONS.values() for option in options if option.secret
+)
+_SECRET = re.compile(rf"\$\{{?(?:[\w.-]*\.)?({'|'.join(_SECRETS)})(?!\w)")
 _LIKE_A_COMMENT = re.compile(r"\s[#;]")
 _COMMENT = (
     "end in a comment, but oslo.config takes that for a part of the value: a comment "
@@ -384,6 +381,23 @@ class Settings:
         """
         self.notes.append(f"{self.place(section, option)}: {text}")
 
+    def exists(
+        self, section: str, option: str, word: str, known: Iterable[str]
+    ) -> bool:
+        """
+        Tell whether a word names something that there is; if not, that is a fault.
+
+        @param section: The section of the option that holds the word.
+        @param option: The option.
+        @param word: The word.
+        @param known: What there is.
+        """
+        names = list(known)
+        if word not in names:
+            guess = closest(word, names)
+            self.fault(section, option, f"there is no '{printable(word)}': {guess}")
+        return word in names
+
     def place(self, section: str, option: str) -> str:
         """
         Name the place of an option for the operator.
@@ -515,8 +529,8 @@ class Settings:
         Find values that hold more than was meant, or more than may be shown.
         """
         quoted = "the value" if declared.secret else f"'{printable(value)}'"
-        if not declared.secret and _SECRET.search(value):
-            text = f"must not refer to {_SECRET_NAME}, which is shown nowhere"
+        if not declared.secret and (secret := _SECRET.search(value)):
+            text = f"must not refer to {secret[1]}, which is shown nowhere"
             self.fault(section, declared.name, text)
         elif not value.strip() and isinstance(declared.type, _NUMBERS):
             # oslo.config would take it for "no number".
@@ -536,6 +550,8 @@ def _is_neutrons(section: str, option: str) -> bool:
     """
     if section == "DEFAULT":
         return option in NEUTRON_OPTIONS
+    if section == "ovn":
+        return option in OVN_OPTIONS
     return section in NEUTRON_SECTIONS or section.startswith("oslo_")
 
 
@@ -543,11 +559,8 @@ def _unknown(section: str, option: str) -> str:
     """
     Say what to do about an option that does not exist.
     """
-    if option in RENAMED:
+    if RENAMED.get(option) in _options(section):
         return f"is called {RENAMED[option]} now"
-    kind = LISTENER if section.startswith(LISTENER) else section
-    if option in LATER.get(kind, ()):
-        return "this version does not have it yet"
     for other in (*SECTIONS, LISTENER):
         if option in _options(other):
             name = f"{LISTENER}NAME" if other == LISTENER else other

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, field, frozen
 from twisted.application.service import IService, MultiService
 
-from mdproxy.config import Config, ConfigError, LeaseSourceConfig
+from mdproxy.config import Config, ConfigError, LeaseSourceConfig, ListenerConfig
 from mdproxy.interfaces import IInventory, ISource, SourceState
 from mdproxy.inventory.libvirt import LibvirtInventory
 from mdproxy.inventory.page import Page
@@ -114,7 +114,9 @@ class Sources:
         """
         Who knows leases, with the network of each.
         """
-        return [(key.network, watcher) for key, watcher in self._chosen.leases.items()]
+        return [
+            (key.network or "", watcher) for key, watcher in self._chosen.leases.items()
+        ]
 
     @property
     def all(self) -> Sequence[ISource]:
@@ -190,6 +192,8 @@ class Sources:
         Name the sources of a configuration: those that there are, and new ones.
         """
         paths = {"static": config.static_path, "libvirt": config.libvirt_path}
+        if missing := [name for name in config.inventories if name not in paths]:
+            raise ConfigError([f"{name} is not there yet" for name in missing])
         places = [(name, paths[name]) for name in config.inventories]
         return _Choice(
             {
@@ -219,11 +223,13 @@ class Sources:
         """
         Make a source of leases.
         """
+        if source.network is None or source.kind != "dnsmasq":
+            raise ConfigError([f"{source.name}: is not there yet"])
         return LeaseWatcher(
             self._reactor,
             self._reactor,
             self.books.leases,
-            f"{source.kind}:{source.path}@{source.network}",
+            source.name,
             source.path,
             source.network,
         )
@@ -237,7 +243,7 @@ def make_sources(config: Config, reactor: Any) -> Sources:
     networks = {
         listener.device: listener.network
         for listener in config.listeners
-        if listener.device is not None
+        if isinstance(listener, ListenerConfig) and listener.device is not None
     }
     neighbours = NeighbourSource(reactor, reactor, books.neighbours)
     sources = Sources(books, neighbours, networks, reactor)

@@ -175,6 +175,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     listeners = [
         _listener(listener, front, sources.neighbours, reactor)
         for listener in config.listeners
+        if isinstance(listener, ListenerConfig)
     ]
     front_service = FrontService(front, upstream, reactor, config.drain_timeout)
     reload = Reload(

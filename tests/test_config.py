@@ -5,6 +5,7 @@ Tests for L{mdproxy.config}.
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,18 +23,54 @@ from mdproxy.config import (
     HoldConfig,
     LeaseSourceConfig,
     ListenerConfig,
+    NamespacesConfig,
+    NeutronConfig,
+    OvnConfig,
+    OvsdbEndpoint,
+    SocketConfig,
     UpstreamConfig,
     load,
 )
 from mdproxy.options import LISTENER_OPTIONS, SECTIONS
 
-NEUTRON = Path(__file__).parent / "data" / "metadata_agent.ini"
+NEUTRONS_FILE = Path(__file__).parent / "data" / "metadata_agent.ini"
 SECRET = "metadata_proxy_shared_secret = s3cret\n"
 
 #: Every option there is.
 NAMES = sorted(
     {option.name for options in SECTIONS.values() for option in options}
     | {option.name for option in LISTENER_OPTIONS}
+)
+
+#: As much as inventories = neutron needs, and what becomes of it.
+PASSWORD = (
+    "auth_url = https://keystone/v3\nusername = u\nuser_domain_name = d\n"
+    "password = s3cret\nproject_name = p\nproject_domain_name = e\n"
+)
+NEUTRON = NeutronConfig(
+    auth_url="https://keystone/v3",
+    auth_type="password",
+    username="u",
+    user_id="",
+    user_domain_name="d",
+    user_domain_id="",
+    password="s3cret",
+    project_name="p",
+    project_id="",
+    project_domain_name="e",
+    project_domain_id="",
+    application_credential_id="",
+    application_credential_name="",
+    application_credential_secret="",
+    region_name="",
+    valid_interfaces=("internal", "public"),
+    endpoint_override="",
+    cafile="",
+    insecure=False,
+    timeout=5.0,
+    refresh_interval=300.0,
+    max_age=10.0,
+    host=socket.gethostname(),
 )
 
 #: What L{ConfigCase.load} makes of nothing but the secret and one listener.
@@ -52,14 +89,18 @@ PLAIN = Config(
     inventories=("static",),
     static_path="/etc/mdproxy/instances.yaml",
     libvirt_path="/run/libvirt/qemu",
+    libvirt_project=None,
+    ovn=None,
+    neutron=None,
     lease_sources=(),
     lease_conflict="warn",
     allow_unverified_address=False,
+    check_bridge_port=False,
     listeners=(ListenerConfig("br0", "device", "br0", None, 80, "br0", "mac"),),
     introspection="tcp:8085:interface=127.0.0.1",
     drain_timeout=30.0,
     bounds=Bounds(10.0, 10.0, 75.0, 30.0, 16384, 65536, 4096, 64, 8, 0, 300, 8),
-    hold=HoldConfig(8.0, 4.0, 4, 64),
+    hold=HoldConfig(8.0, 4.0, 4, 1024),
     notes=(),
 )
 
@@ -120,10 +161,14 @@ class LoadTests(ConfigCase):
         """
         config = self.load(
             "nova_metadata_host = nova-a, [fd00::1]\nnova_metadata_port = 1\n"
-            "inventories = libvirt, static\nlease_conflict = refuse\n"
-            "allow_unverified_address = true\ndrain_timeout = 2\n",
-            "[static]\npath = /s\n[libvirt]\npath = /l\n"
-            "[leases]\nsources = dnsmasq:/a@b*.leases@net, dnsmasq:/b@br0\n"
+            "inventories = libvirt, static, ovn, neutron\nlease_conflict = refuse\n"
+            "allow_unverified_address = true\ncheck_bridge_port = true\n"
+            "drain_timeout = 2\nhost = h\n",
+            "[static]\npath = /s\n[libvirt]\npath = /l\ndefault_project = p\n"
+            "[ovn]\novn_sb_connection = unix:/o\n"
+            f"[neutron]\n{PASSWORD}"
+            "[leases]\nsources = dnsmasq:/a@b*.leases@net, kea:/b\n"
+            "kea_subnets = 1:br0\n"
             "[upstream]\nmax_connections = 3\nmax_queue = 4\nconnect_timeout = 5\n"
             "first_byte_timeout = 6\nidle_timeout = 7\nmax_age = 26\n"
             "[limits]\nhead_timeout = 8\nbody_timeout = 9\nidle_timeout = 10\n"
@@ -137,7 +182,11 @@ class LoadTests(ConfigCase):
             "[listener:br0]\nkind = device\ndevice = eth1\nport = 21\n"
             "network = net\nidentify_by = lease\n"
             "[listener:nat]\nkind = address\naddress = [::1]\nport = 22\n"
-            "network = br0\nidentify_by = address\n",
+            "network = br0\nidentify_by = address\n"
+            "[listener:ns]\nkind = namespaces\nnamespaces = qdhcp-*\nport = 27\n"
+            "router_port = 28\n"
+            "[listener:agent]\nkind = socket\npath = /s\nmode = group\n"
+            "allowed_uids = root\nnamespaces = a-*\n",
         )
         self.assertEqual(
             evolve(config, notes=()),
@@ -153,18 +202,26 @@ class LoadTests(ConfigCase):
                     7.0,
                     26.0,
                 ),
-                inventories=("libvirt", "static"),
+                inventories=("libvirt", "static", "ovn", "neutron"),
                 static_path="/s",
                 libvirt_path="/l",
+                libvirt_project="p",
+                ovn=OvnConfig(
+                    (OvsdbEndpoint("unix", path="/o"),), None, None, None, "", "h"
+                ),
+                neutron=evolve(NEUTRON, host="h"),
                 lease_sources=(
                     LeaseSourceConfig("dnsmasq", "/a@b*.leases", "net"),
-                    LeaseSourceConfig("dnsmasq", "/b", "br0"),
+                    LeaseSourceConfig("kea", "/b", None, ((1, "br0"),)),
                 ),
                 lease_conflict="refuse",
                 allow_unverified_address=True,
+                check_bridge_port=True,
                 listeners=(
                     ListenerConfig("br0", "device", "eth1", None, 21, "net", "lease"),
                     ListenerConfig("nat", "address", None, "::1", 22, "br0", "address"),
+                    NamespacesConfig("ns", ("qdhcp-*",), 27, 28),
+                    SocketConfig("agent", "/s", "group", (0,), ("a-*",), "mac"),
                 ),
                 introspection="unix:/run/x:mode=600",
                 drain_timeout=2.0,
@@ -173,7 +230,7 @@ class LoadTests(ConfigCase):
                 notes=(),
             ),
         )
-        self.assertEqual(len(config.notes), 2)
+        self.assertEqual(len(config.notes), 2, config.notes)
 
     def test_the_secret_does_not_show(self) -> None:
         """
@@ -256,7 +313,7 @@ class LoadTests(ConfigCase):
         """
         Neutron's own file, with the secret set, is one of the files as it is.
         """
-        text = NEUTRON.read_text("utf-8")
+        text = NEUTRONS_FILE.read_text("utf-8")
         for option, value in (
             ("nova_metadata_host", "controller"),
             ("metadata_proxy_shared_secret", "s3cret"),
@@ -270,6 +327,14 @@ class LoadTests(ConfigCase):
         self.assertEqual(config.upstream.endpoints, (Endpoint("controller", 8775),))
         [note] = config.notes
         self.assertIn("without a meaning here: metadata_workers, debug", note)
+
+    def test_paths_are_not_empty(self) -> None:
+        """
+        An inventory without a path is a fault.
+        """
+        for section in ("static", "libvirt"):
+            [fault] = self.faults(rest=f"[listener:br0]\n[{section}]\npath =\n")
+            self.assertIn(f"[{section}] path: is empty", fault)
 
     @given(
         st.lists(
@@ -314,203 +379,6 @@ class LoadTests(ConfigCase):
         self.assertEqual(found.returncode, 0)
 
 
-class InventoryTests(ConfigCase):
-    """
-    Tests for the inventories and lease sources.
-    """
-
-    def test_inventories(self) -> None:
-        """
-        There must be one, of those that this version has, and none twice.
-        """
-        for value, words in (
-            ("", "is empty, so nobody could be recognised"),
-            ("static, static", "static stands there twice"),
-            ("ovn", "ovn is not there yet: this version has static and libvirt"),
-            ("neutron", "neutron is not there yet"),
-            ("statc", "there is no 'statc': did you mean static?"),
-        ):
-            [fault] = self.faults(f"inventories = {value}\n")
-            self.assertTrue(fault.startswith("[DEFAULT] inventories: "), fault)
-            self.assertIn(words, fault)
-
-    def test_paths_are_not_empty(self) -> None:
-        """
-        An inventory without a path is a fault.
-        """
-        for section in ("static", "libvirt"):
-            [fault] = self.faults(rest=f"[listener:br0]\n[{section}]\npath =\n")
-            self.assertIn(f"[{section}] path: is empty", fault)
-
-    def test_lease_sources(self) -> None:
-        """
-        A source has a kind that this version has, a path, and a listener's network.
-        """
-        for value, words in (
-            ("x", "'x' is not KIND:PATH@NETWORK"),
-            ("dnsmasq:", "'dnsmasq:' is not KIND:PATH@NETWORK"),
-            ("dnsmasq:/x", "'dnsmasq:/x' needs its network"),
-            ("dnsmasq:/x@", "'dnsmasq:/x@' needs its network"),
-            ("dnsmasq:@br0", "'dnsmasq:@br0' needs its network"),
-            (
-                "dnsmasq:/x@br1",
-                "names a network that no listener has; did you mean br0",
-            ),
-            ("dnsmasq:/x@zz", "names a network that no listener has; there is br0"),
-            ("dnsmask:/x@br0", "there is no 'dnsmask': did you mean dnsmasq?"),
-            ("dhcpd:/x@br0", "dhcpd is not there yet: this version has dnsmasq"),
-            ("kea:/x@br0", "kea is not there yet"),
-            ("libvirt:/x", "libvirt is not there yet"),
-        ):
-            [fault] = self.faults(rest=f"[listener:br0]\n[leases]\nsources = {value}\n")
-            self.assertTrue(fault.startswith("[leases] sources: "), fault)
-            self.assertIn(words, fault)
-
-    def test_a_broken_listener_has_its_network(self) -> None:
-        """
-        What is wrong with a listener is not told again at its lease sources.
-        """
-        [fault] = self.faults(
-            rest="[listener:br0]\nport = x\n[leases]\nsources = dnsmasq:/x@br0\n"
-        )
-        self.assertIn("[listener:br0] port", fault)
-
-    def test_leases_that_identify_need_a_source(self) -> None:
-        """
-        A listener that identifies by lease needs a source for its network.
-        """
-        rest = (
-            "[listener:br0]\nidentify_by = lease\n[listener:br1]\n[leases]\nsources = "
-        )
-        [fault] = self.faults(rest=f"{rest}dnsmasq:/x@br1\n")
-        self.assertIn("[listener:br0] identify_by: lease needs a source for br0", fault)
-        self.assertEqual(len(self.load(rest=f"{rest}dnsmasq:/x@br0\n").listeners), 2)
-
-
-class ListenerTests(ConfigCase):
-    """
-    Tests for the listeners.
-    """
-
-    def test_there_must_be_one(self) -> None:
-        """
-        Without a listener nobody could ask, which is a fault.
-        """
-        [fault] = self.faults(rest="")
-        self.assertIn("there is no [listener:NAME]", fault)
-
-    def test_wrong_listeners(self) -> None:
-        """
-        What a listener can't be is a fault at its option.
-        """
-        for lines, option, words in (
-            ("kind = namespaces\nnamespaces = *", "namespaces", "does not have it yet"),
-            (
-                "kind = socket",
-                "kind",
-                "socket is not there yet: this version has device",
-            ),
-            ("kind = devices", "kind", "there is no 'devices': did you mean device?"),
-            ("device = a/b", "device", "'a/b' can't name a network device"),
-            ("device = abcdefghijklmnop", "device", "up to 15 characters"),
-            ("network = a b", "network", "'a b' can't name a network"),
-            ("network = a@b", "network", "'a@b' can't name a network"),
-            ("address = 10.0.0.1", "address", "is for kind = address"),
-            ("kind = address", "address", "is empty: kind = address needs one"),
-            ("kind = address\naddress = x", "address", "'x' is no IP address"),
-            ("kind = address\naddress = 10.0.0.0/8", "address", "is no IP address"),
-            ("kind = address\naddress = 224.0.0.1", "address", "no plain address"),
-            ("kind = address\naddress = fe80::1%lo", "address", "no plain address"),
-            (
-                "kind = address\naddress = 10.0.0.1\ndevice = x",
-                "device",
-                "is for kind = device",
-            ),
-            ("port = 65536", "port", "is not a whole number from 1 to 65535"),
-            ("identify_by = name", "identify_by", "is not one of mac, lease, address"),
-        ):
-            fault = self.faults(rest=f"[listener:br0]\n{lines}\n")[0]
-            self.assertTrue(fault.startswith(f"[listener:br0] {option}: "), fault)
-            self.assertIn(words, fault)
-
-    def test_addresses(self) -> None:
-        """
-        Addresses of either family are listened on, in their canonical form.
-        """
-        for text, address in (
-            ("10.0.0.1", "10.0.0.1"),
-            ("0.0.0.0", "0.0.0.0"),
-            ("FE80::A9FE:A9FE", "fe80::a9fe:a9fe"),
-            ("[::]", "::"),
-        ):
-            config = self.load(
-                rest=f"[listener:a]\nkind = address\naddress = {text}\n"
-                "identify_by = address\n"
-            )
-            self.assertEqual(
-                config.listeners,
-                (ListenerConfig("a", "address", None, address, 80, "a", "address"),),
-            )
-
-    def test_listeners_do_not_clash(self) -> None:
-        """
-        Two listeners that want the same port, or make one network of two, are a fault.
-        """
-        address = "kind = address\naddress = 127.0.0.1\nidentify_by = address"
-        anywhere = "kind = address\naddress = 0.0.0.0\nidentify_by = address"
-        for one, other, words in (
-            ("device = br0", "device = br0", "listens on br0 port 80, as [listener:a]"),
-            (address, address, "listens on 127.0.0.1 port 80, as [listener:a] does"),
-            (address, anywhere, "takes it on every address"),
-            (anywhere, "device = br0", "takes it on every address"),
-            (
-                "device = br0\nnetwork = n",
-                "device = br1\nnetwork = n",
-                "[listener:a] on br0: a network is one device",
-            ),
-        ):
-            [fault] = self.faults(rest=f"[listener:a]\n{one}\n[listener:b]\n{other}\n")
-            self.assertTrue(fault.startswith("[listener:b]: "), fault)
-            self.assertIn(words, fault)
-
-    def test_listeners_side_by_side(self) -> None:
-        """
-        What differs in device, address or port stands side by side.
-        """
-        config = self.load(
-            rest="[listener:a]\n[listener:b]\n[listener:c]\ndevice = a\nport = 81\n"
-            "[listener:d]\nkind = address\naddress = 10.0.0.1\nidentify_by = address\n"
-            "[listener:e]\nkind = address\naddress = 0.0.0.0\nport = 82\nnetwork = d\n"
-            "identify_by = address\n"
-        )
-        self.assertEqual([each.name for each in config.listeners], list("abcde"))
-
-    def test_weaker_listeners_are_noted(self) -> None:
-        """
-        What identifies less surely than the frame is noted with the reason.
-        """
-        notes = self.load(
-            rest="[listener:a]\nidentify_by = lease\n[listener:b]\n"
-            "identify_by = address\n[listener:c]\n[leases]\nsources = dnsmasq:/x@a\n"
-        ).notes
-        self.assertEqual(len(notes), 2)
-        self.assertIn("[listener:a] identify_by: lease is weaker than mac", notes[0])
-        self.assertIn("[listener:b] identify_by: address is weaker", notes[1])
-
-    def test_an_address_has_no_frames_of_its_network(self) -> None:
-        """
-        A listener on an address can't identify by MAC, be that said or the default:
-        connections come to it from every device.
-        """
-        for line in ("", "identify_by = mac\n"):
-            for address in ("127.0.0.1", "10.0.0.1", "::"):
-                [fault] = self.faults(
-                    rest=f"[listener:a]\nkind = address\naddress = {address}\n{line}"
-                )
-                self.assertTrue(fault.startswith("[listener:a] identify_by: "), fault)
-                self.assertIn("identify_by = lease or address, or kind = device", fault)
-
-
 class IntrospectionTests(ConfigCase):
     """
     Tests for the operator's endpoints.
@@ -548,6 +416,16 @@ class IntrospectionTests(ConfigCase):
             [fault] = self.faults(rest=f"[listener:a]\nport = 8085\n{listener}")
             self.assertIn("[introspection] endpoint: is where [listener:a]", fault)
             self.assertEqual(len(self.load(rest=f"[listener:a]\n{listener}").notes), 1)
+
+    def test_it_is_not_what_neutron_asks(self) -> None:
+        """
+        Nor is the UNIX socket of a listener.
+        """
+        [fault] = self.faults(
+            rest="[listener:a]\nkind = socket\npath = /run/x\n"
+            "[introspection]\nendpoint = unix:/run/x\n"
+        )
+        self.assertIn("[introspection] endpoint: is where [listener:a]", fault)
 
     def test_there_is_no_manhole(self) -> None:
         """

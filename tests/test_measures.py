@@ -18,13 +18,15 @@ from tests.test_config import PLAIN
 #: What is read from L{Config} elsewhere than in L{measures}: by L{mdproxy.sources}, by
 #: the making of endpoints, and by L{mdproxy.reload}.
 _ELSEWHERE = {
-    *("inventories", "static_path", "libvirt_path", "lease_sources"),
+    *("inventories", "static_path", "libvirt_path", "libvirt_project"),
+    *("ovn", "neutron", "lease_sources"),
     *("upstream", "notes"),
 }
 _OTHER: dict[str, Any] = {
     "secret": b"other",
     "lease_conflict": "refuse",
     "allow_unverified_address": True,
+    "check_bridge_port": True,
     "drain_timeout": 7.0,
 }
 

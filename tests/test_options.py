@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.config import load
 from mdproxy.inventory.listing import read_listing
-from mdproxy.options import LISTENER_OPTIONS, SECTIONS, Seconds, sample, shown
+from mdproxy.options import LISTENER_OPTIONS, SECTIONS, sample, shown
 from mdproxy.settings import parse
 
 SAMPLE = Path(__file__).parent.parent / "etc" / "mdproxy.conf"
@@ -113,23 +113,3 @@ class InstancesTests(SynchronousTestCase):
         )
         self.assertEqual(listing.problems, ())
         self.assertEqual({port.network for port in listing.ports}, {"br-tenant1"})
-
-
-class SecondsTests(SynchronousTestCase):
-    """
-    Tests for L{Seconds}.
-    """
-
-    def test_lengths_of_time_are_read(self) -> None:
-        """
-        Numbers above nothing and up to a day are lengths of time.
-        """
-        for text, seconds in (("1", 1.0), ("0.25", 0.25), ("86400", 86400.0)):
-            self.assertEqual(Seconds()(text), seconds)
-
-    def test_nonsense_is_refused(self) -> None:
-        """
-        What would be no wait, an endless one, or no number, is refused.
-        """
-        for text in ("0", "-1", "nan", "inf", "86401", "1e9", "ten", ""):
-            self.assertRaises(ValueError, Seconds(), text)

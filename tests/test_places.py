@@ -91,9 +91,9 @@ class PlaceTests(SynchronousTestCase):
             ("tcp:port=8085:interface=127.9.9.9:backlog=5", ("127.9.9.9", 8085)),
             ("tcp:8085:interface=localhost", ("127.0.0.1", 8085)),
             (r"tcp6:8085:interface=\:\:1", ("::1", 8085)),
-            ("unix:/run/mdproxy/status.sock:mode=600", None),
-            ("unix:address=/run/x:mode=660", None),
-            ("unix:/run/x:660", None),
+            ("unix:/run/mdproxy/status.sock:mode=600", "/run/mdproxy/status.sock"),
+            ("unix:address=/run/x:mode=660", "/run/x"),
+            ("unix:/run/x:660", "/run/x"),
         ):
             self.assertEqual(place_of(text), place)
 
@@ -161,7 +161,7 @@ class CompletedTests(SynchronousTestCase):
         ):
             whole = completed(text)
             self.assertEqual(whole, f"{text}:mode=600")
-            self.assertIsNone(place_of(whole))
+            self.assertIsInstance(place_of(whole), str)
 
     def test_all_else_is_left_alone(self) -> None:
         """

@@ -376,8 +376,8 @@ class SettingsTests(SynchronousTestCase):
             ("DEFAULT", "nova_metadata_ip", "is called nova_metadata_host now"),
             ("DEFAULT", "config_file", "no such option"),
             ("listener:a", "prot", "did you mean port?"),
-            ("listener:a", "namespaces", "this version does not have it yet"),
-            ("leases", "kea_subnets", "this version does not have it yet"),
+            ("limits", "interface", "no such option"),
+            ("neutron", "interface", "is called valid_interfaces now"),
             ("static", "zzz", "there is path"),
         ):
             [fault] = self.settings(f"[{section}]\n{option} = 1\n").faults
@@ -450,7 +450,7 @@ class SettingsTests(SynchronousTestCase):
         """
         settings = self.settings(
             "[DEFAULT]\nmetadata_workers = 2\n[AGENT]\nx = 1\n[oslo_anything]\ny = 2\n"
-            "[ovn]\novn_sb_connection = $z\n[metadata_rate_limiting]\n"
+            "[OVN]\novn_nb_connection = $z\n[metadata_rate_limiting]\n"
         )
         self.assertEqual(settings.faults, [])
         self.assertEqual(len(settings.notes), 4)

@@ -1,0 +1,410 @@
+# -*- test-case-name: tests.test_inventory_config -*-
+"""
+The part of the configuration that is about who knows the ports of instances.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from attrs import field, fields_dict, frozen
+
+from mdproxy.clouds import read_cloud
+from mdproxy.credentials import check_file, check_text, note_readable, try_tls
+from mdproxy.inventory_options import INVENTORY_SECTIONS
+from mdproxy.model import Malformed, checked_id
+from mdproxy.places import bare, problem_of_host
+from mdproxy.settings import Settings, printable
+
+_INVENTORIES: Final = ("static", "libvirt", "ovn", "neutron")
+_SECRETS: Final = ("password", "application_credential_secret")
+_TCP = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>[0-9]{1,5})\Z")
+_CONNECTION: Final = "write tcp:HOST:PORT, ssl:HOST:PORT or unix:FILE"
+
+
+@frozen
+class OvsdbEndpoint:
+    """
+    Where an OVSDB server listens.
+
+    @ivar scheme: C{tcp}, C{ssl} or C{unix}.
+    @ivar host: A host name, or an address without brackets; empty for C{unix}.
+    @ivar port: The TCP port; 0 for C{unix}.
+    @ivar path: The socket of C{unix}; empty for others.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        """
+        Write it as in the configuration.
+        """
+        if self.scheme == "unix":
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}:{host}:{self.port}"
+
+
+@frozen
+class OvnConfig:
+    """
+    OVN's southbound database.
+
+    @ivar endpoints: In the order of preference.
+    @ivar ca: Who signs its certificate; C{None} where no endpoint is C{ssl}.
+    @ivar certificate: Our certificate; C{None}: none.
+    @ivar key: Its private key.
+    @ivar chassis: What OVN calls this host; empty: it is found by C{host}.
+    @ivar host: This host's name.
+    """
+
+    endpoints: tuple[OvsdbEndpoint, ...]
+    ca: str | None
+    certificate: str | None
+    key: str | None
+    chassis: str
+    host: str
+
+
+@frozen
+class NeutronConfig:
+    """
+    Neutron's API, and how to prove to Keystone who we are; times in seconds.
+
+    Texts that are not set are empty.
+
+    @ivar auth_url: Keystone's address.
+    @ivar auth_type: C{password} or C{v3applicationcredential}.
+    @ivar username: The user, with its domain; or
+    @ivar user_id: the user's id.
+    @ivar password: The user's password.
+    @ivar project_name: The project, with its domain; or
+    @ivar project_id: the project's id.
+    @ivar application_credential_id: The application credential; or
+    @ivar application_credential_name: its name, with its user.
+    @ivar application_credential_secret: Its secret.
+    @ivar region_name: The region of Neutron; empty: any.
+    @ivar valid_interfaces: Kinds of Neutron's addresses, the first that there is.
+    @ivar endpoint_override: Neutron's address; empty: Keystone's catalogue has it.
+    @ivar cafile: Who may sign their certificates; empty: whom the system trusts.
+    @ivar insecure: Whether any certificate will do.
+    @ivar timeout: The longest wait for an answer.
+    @ivar refresh_interval: How often all ports of this host are read, about.
+    @ivar max_age: How long a port is believed without being asked for again.
+    @ivar host: What Neutron calls this host.
+    """
+
+    auth_url: str
+    auth_type: str
+    username: str
+    user_id: str
+    user_domain_name: str
+    user_domain_id: str
+    password: str = field(repr=False)
+    project_name: str
+    project_id: str
+    project_domain_name: str
+    project_domain_id: str
+    application_credential_id: str
+    application_credential_name: str
+    application_credential_secret: str = field(repr=False)
+    region_name: str
+    valid_interfaces: tuple[str, ...]
+    endpoint_override: str
+    cafile: str
+    insecure: bool
+    timeout: float
+    refresh_interval: float
+    max_age: float
+    host: str
+
+
+def read_inventories(settings: Settings) -> tuple[str, ...]:
+    """
+    Find out who knows the ports.
+
+    @param settings: What is set; told what is wrong with it.
+    """
+    option = "inventories"
+    names: list[str] = settings.value("DEFAULT", option)
+    for number, name in enumerate(names):
+        settings.exists("DEFAULT", option, name, _INVENTORIES)
+        if name in names[:number]:
+            settings.fault("DEFAULT", option, f"{printable(name)} stands there twice")
+    if not names and not settings.is_faulty("DEFAULT", option):
+        text = "is empty, so nobody could be recognised: name at least one"
+        settings.fault("DEFAULT", option, text)
+    return tuple(names)
+
+
+def read_project(settings: Settings) -> str | None:
+    """
+    Find the project of domains that Nova did not make.
+
+    @param settings: What is set; told what is wrong with it.
+    """
+    project: str = settings.value("libvirt", "default_project")
+    try:
+        return checked_id(project) if project else None
+    except Malformed:
+        text = f"'{printable(project)}' can't be the id of a project"
+        settings.fault("libvirt", "default_project", text)
+        return None
+
+
+def _host(settings: Settings) -> str:
+    """
+    Find out what Neutron calls this host.
+    """
+    host: str = settings.value("DEFAULT", "host") or socket.gethostname()
+    if not host.isprintable() or " " in host or len(host) > 255:
+        text = f"'{printable(host)}' can't be the name of a host"
+        settings.fault("DEFAULT", "host", text)
+    return host
+
+
+def read_ovn(settings: Settings) -> OvnConfig:
+    """
+    Find OVN's southbound database.
+
+    @param settings: What is set; told what is wrong with it.
+    """
+    option = "ovn_sb_connection"
+    endpoints: list[OvsdbEndpoint] = []
+    for text in settings.value("ovn", option):
+        endpoint = _ovsdb_endpoint(text)
+        if endpoint is None:
+            settings.fault("ovn", option, f"'{printable(text)}': {_CONNECTION}")
+        elif endpoint in endpoints:
+            settings.fault("ovn", option, f"{printable(text)} stands there twice")
+        else:
+            endpoints.append(endpoint)
+    if not endpoints and not settings.is_faulty("ovn", option):
+        settings.fault("ovn", option, f"is empty: {_CONNECTION}")
+    files = {}
+    if any(endpoint.scheme == "ssl" for endpoint in endpoints):
+        files = _ovn_files(settings)
+    return OvnConfig(
+        tuple(endpoints),
+        files.get("ovn_sb_ca_cert"),
+        files.get("ovn_sb_certificate"),
+        files.get("ovn_sb_private_key"),
+        settings.value("ovn", "chassis"),
+        _host(settings),
+    )
+
+
+def _ovsdb_endpoint(text: str) -> OvsdbEndpoint | None:
+    """
+    Read a connection method of OVSDB (ovsdb(7), "Connection Methods").
+
+    @return: C{None} if it is none of those that we have.
+    """
+    scheme, _, rest = text.partition(":")
+    if scheme == "unix":
+        return OvsdbEndpoint(scheme, path=rest) if rest.startswith("/") else None
+    found = _TCP.match(rest)
+    if scheme not in ("tcp", "ssl") or found is None:
+        return None
+    host, port = bare(found["host"]), int(found["port"])
+    if problem_of_host(host, found["host"]) or not 0 < port < 65536:
+        return None
+    return OvsdbEndpoint(scheme, host, port)
+
+
+def _ovn_files(settings: Settings) -> dict[str, str | None]:
+    """
+    Find the files of TLS, and see whether they are good.
+    """
+    ca, certificate, key = "ovn_sb_ca_cert", "ovn_sb_certificate", "ovn_sb_private_key"
+    files = {
+        name: settings.value("ovn", name) or None for name in (ca, certificate, key)
+    }
+    for name, path in files.items():
+        if path is not None:
+            check_file(settings, name, path, private=name == key, section="ovn")
+        elif not settings.is_faulty("ovn", name):
+            settings.lack("ovn", name, "is empty: ssl needs a CA, a certificate, a key")
+    if not any(settings.is_faulty("ovn", name) for name in files):
+        try_tls(settings, "ovn", (ca, certificate, key), ca)
+    return files
+
+
+def read_neutron(settings: Settings) -> NeutronConfig:
+    """
+    Find Neutron's API.
+
+    @param settings: What is set; told what is wrong with it.
+    """
+    said = {
+        option.name: settings.value("neutron", option.name)
+        for option in INVENTORY_SECTIONS["neutron"]
+    }
+    said |= _said_by_cloud(settings, said)
+    said["auth_type"] = {"v3password": "password"}.get(
+        said["auth_type"], said["auth_type"]
+    )
+    said["valid_interfaces"] = tuple(said["valid_interfaces"])
+    said["host"] = _host(settings)
+    config = NeutronConfig(**{name: said[name] for name in fields_dict(NeutronConfig)})
+    _check_interfaces(settings, config)
+    _check_auth(settings, config)
+    for option in ("auth_url", "endpoint_override"):
+        _check_url(settings, option, said[option])
+    _check_secrets(settings)
+    _check_neutrons_tls(settings, config)
+    return config
+
+
+def _said_by_cloud(settings: Settings, said: dict[str, Any]) -> dict[str, Any]:
+    """
+    Find what clouds.yaml says and the configuration does not.
+    """
+    name, path = said["os_cloud"], said["clouds_file"]
+    if not name:
+        return {}
+    option = "clouds_file"
+    data = check_file(settings, option, path, private=True, section="neutron")
+    if not data:
+        return {}
+    try:
+        found: dict[str, Any] = dict(read_cloud(data, name))
+    except Malformed as error:
+        text = f"{printable(path, 1024)}, cloud '{printable(name)}': {error}"
+        settings.fault("neutron", option, text)
+        return {}
+    auth_type = found.get("auth_type", "password")
+    known = ("password", "v3password", "v3applicationcredential")
+    if auth_type not in known:
+        text = f"{printable(path, 1024)}: auth_type is none of {', '.join(known)}"
+        settings.fault("neutron", option, text)
+        del found["auth_type"]
+    if "valid_interfaces" in found:
+        found["valid_interfaces"] = found["valid_interfaces"].split(",")
+    if "insecure" in found:
+        found["insecure"] = True
+    return {
+        key: value
+        for key, value in found.items()
+        if settings.file_of("neutron", key) is None
+    }
+
+
+def _check_interfaces(settings: Settings, config: NeutronConfig) -> None:
+    """
+    See that Neutron's addresses are of kinds that there are.
+    """
+    option = "valid_interfaces"
+    for name in config.valid_interfaces:
+        settings.exists("neutron", option, name, ("internal", "public", "admin"))
+    if not config.valid_interfaces and not settings.is_faulty("neutron", option):
+        settings.fault("neutron", option, "is empty: write internal, public or admin")
+
+
+def _check_auth(settings: Settings, config: NeutronConfig) -> None:
+    """
+    See that Keystone is told all that it needs.
+    """
+    by_password = config.auth_type == "password"
+    _need(settings, config, "auth_url", "Keystone's address")
+    if by_password:
+        _need(settings, config, "password", "our password in Keystone")
+        _need_owned(settings, config, "project", "project_name")
+    else:
+        what = "that of the application credential"
+        _need(settings, config, "application_credential_secret", what)
+    is_named = bool(config.application_credential_name)
+    if by_password or (is_named and not config.application_credential_id):
+        _need_owned(settings, config, "user", "username")
+    elif not config.application_credential_id:
+        what = "that of the application credential, or its name"
+        _need(settings, config, "application_credential_id", what)
+
+
+def _need_owned(
+    settings: Settings, config: NeutronConfig, what: str, name: str
+) -> None:
+    """
+    See that a user or project is named by its id, or by its name in a domain.
+    """
+    if getattr(config, f"{what}_id"):
+        return
+    _need(settings, config, name, f"the {what}, or set {what}_id")
+    if not getattr(config, f"{what}_domain_id"):
+        domain = f"{what}_domain_name"
+        _need(settings, config, domain, f"the domain of {name}, often Default")
+
+
+def _need(settings: Settings, config: NeutronConfig, option: str, what: str) -> None:
+    """
+    See that an option is set.
+    """
+    is_told = settings.is_faulty("neutron", "clouds_file")
+    is_told = is_told or settings.is_faulty("neutron", option)
+    if not getattr(config, option) and not is_told:
+        settings.lack("neutron", option, f"is empty: name {what}")
+
+
+def _check_url(settings: Settings, option: str, text: str) -> None:
+    """
+    See that an address is one, and whether what goes there can be read on the way.
+    """
+    if not text:
+        return
+    try:
+        url = urlsplit(text)
+        is_good = (
+            url.scheme in ("http", "https")
+            and bool(url.hostname)
+            and problem_of_host(url.hostname or "", url.hostname or "") is None
+            and (url.port is None or url.port > 0)
+            and not url.query
+            and not url.fragment
+            and url.username is None
+            and text.isascii()
+            and text.isprintable()
+            and " " not in text
+        )
+    except ValueError:
+        is_good = False
+    if not is_good:
+        # Somebody may have written a password into it.
+        problem = "is no address like https://keystone:5000/v3"
+        settings.fault("neutron", option, problem)
+    elif url.scheme == "http":
+        problem = "is http: whoever is on the way can read passwords and tokens"
+        settings.note("neutron", option, problem)
+
+
+def _check_secrets(settings: Settings) -> None:
+    """
+    See that nobody can read the secrets where they are written.
+    """
+    for option in _SECRETS:
+        text: str = settings.value("neutron", option)
+        if text:
+            check_text(settings, option, text, section="neutron")
+            note_readable(settings, option, section="neutron")
+
+
+def _check_neutrons_tls(settings: Settings, config: NeutronConfig) -> None:
+    """
+    See whether certificates can be verified.
+    """
+    if config.cafile:
+        check_file(settings, "cafile", config.cafile, private=False, section="neutron")
+        if not settings.is_faulty("neutron", "cafile"):
+            try_tls(settings, "neutron", ("cafile",), "cafile")
+    if config.insecure:
+        settings.note(
+            "neutron",
+            "insecure",
+            "certificates of Keystone and Neutron are not checked: whoever gets "
+            "between can read our password and make up ports",
+        )
