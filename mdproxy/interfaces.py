@@ -50,6 +50,15 @@ class ISource(Interface):
     name: str = Attribute("The word for this source in logs, pages and metrics.")
     state: SourceState = Attribute("How much its silence is worth now.")
 
+    def knows(network: str) -> bool:
+        """
+        Tell whether this source can know anything of a network at all.
+
+        @param network: The network's name; of a neighbour source a listener's network.
+
+        @return: C{False} where silence proves nothing, however live the source is.
+        """
+
     def describe() -> Mapping[str, Any]:
         """
         Tell the operator what this source knows and how fresh it is.
@@ -66,15 +75,6 @@ class IInventory(ISource):
     It enters ports into the L{PortBook<mdproxy.lookup.books.PortBook>} it was made
     with.  Its state decides what an absent port means: C{LIVE} means surely none.
     """
-
-    def knows(network: str) -> bool:
-        """
-        Tell whether this inventory can know the ports of a network at all.
-
-        @param network: The network of a listener.
-
-        @return: C{False} where silence proves nothing, however live the source is.
-        """
 
     def refresh(network: str, mac: str | None) -> Deferred[None]:
         """

@@ -51,10 +51,10 @@ class World:
         self.neighbours = FakeNeighbours(self.books.neighbours, self.clock)
         self.inventory = MemoryInventory(self.books.ports, ("red", "blue"))
         self.inventory.startService()
-        self.leases = MemoryInventory(PortBook(), (), "leases")
+        self.leases = MemoryInventory(PortBook(), ("red",), "leases")
         self.leases.startService()
         self.inventories = [self.inventory]
-        lease_sources: list[tuple[str, ISource]] = [("red", self.leases)]
+        lease_sources: list[ISource] = [self.leases]
         self.lookup = InstanceLookup(
             self.books,
             self.inventories,

@@ -5,7 +5,7 @@ Who is asking: the lookup joins the books of facts by the decision table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from mdproxy.interfaces import IInventory, ISource, SourceState
 from mdproxy.lookup.books import LeaseBook, NeighbourBook, NetworkBook, PortBook
 from mdproxy.lookup.decision import Facts, Policy, decide
+from mdproxy.lookup.verdicts import Verdicts, facts_in_words, verdict_in_words
 from mdproxy.model import Caller, Identity, Lease, Refusal
 
 #: Waiting callers are judged again so often even if no book changes, for leases run
@@ -44,6 +45,11 @@ class Neighbours(Protocol):
     def probe(self, network: str, address: str) -> str | None:
         """
         Ask the kernel for one entry, and enter what it says.
+        """
+
+    def bridge_port(self, network: str, mac: str) -> str | None:
+        """
+        Ask the network's bridge by which device it would send to a MAC.
         """
 
 
@@ -79,7 +85,7 @@ class InstanceLookup:
 
     @ivar _books: The facts.
     @ivar _inventories: Who knows ports, in the order of the configuration.
-    @ivar _lease_sources: Who knows leases, by the network they know them of.
+    @ivar _lease_sources: Who knows leases.
     @ivar _neighbours: Who knows neighbours.
     @ivar _policy: What the operator decided.
     @ivar _clock: Monotonic time.
@@ -88,12 +94,13 @@ class InstanceLookup:
     @ivar _refreshed: By network, when its inventories were last asked for those.
     @ivar _confirmed: When the inventories last began to confirm what they say of a
         caller, by its holder.
+    @ivar verdicts: What was decided.
     @ivar _recognised: By network, who was recognised since its facts last changed.
     """
 
     _books: Books
     _inventories: Sequence[IInventory]
-    _lease_sources: Sequence[tuple[str, ISource]]
+    _lease_sources: Sequence[ISource]
     _neighbours: Neighbours
     _policy: Policy
     _clock: IReactorTime
@@ -103,6 +110,8 @@ class InstanceLookup:
     _waking: dict[str, IDelayedCall] = field(factory=dict, init=False)
     _confirmed: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _recognised: dict[str, dict[Caller, Identity]] = field(factory=dict, init=False)
+
+    verdicts: Verdicts = field(factory=Verdicts, init=False)
 
     def __attrs_post_init__(self) -> None:
         """
@@ -124,7 +133,7 @@ class InstanceLookup:
         """
         if caller.identify_by == "mac":
             self._neighbours.drain()
-            if self._books.neighbours.latest_turn >= caller.since:
+            if not self._books.neighbours.is_calm(caller.network, caller.since):
                 return self._judge(caller)
         recognised = self._recognised.get(caller.network)
         identity = None if recognised is None else recognised.get(caller)
@@ -141,6 +150,7 @@ class InstanceLookup:
         """
         facts = self.facts(caller)
         verdict = decide(facts, self._policy, self._is_doubtful(facts))
+        self.verdicts.note(verdict, self._clock.seconds())
         if isinstance(verdict, Identity) and not self._may_change(facts):
             recognised = self._recognised.setdefault(caller.network, {})
             if len(recognised) >= _REMEMBERED:
@@ -151,10 +161,10 @@ class InstanceLookup:
     def _may_change(self, facts: Facts) -> bool:
         """
         Tell whether a verdict may be another one in a moment though no fact changes: a
-        turn counts for this connection alone, and an ended lease for as long as the
-        wall clock is not set back.
+        turn counts for this connection alone, an ended lease for as long as the wall
+        clock is not set back, and no book has what a bridge knows.
         """
-        if facts.turned:
+        if facts.turned or self._policy.check_bridge_port:
             return True
         network, address = self.name_of(facts.caller), facts.caller.address
         had = self._books.leases.holder(network, address, float("-inf"))
@@ -169,7 +179,7 @@ class InstanceLookup:
     def renew(
         self,
         inventories: Sequence[IInventory],
-        lease_sources: Sequence[tuple[str, ISource]],
+        lease_sources: Sequence[ISource],
         policy: Policy,
     ) -> None:
         """
@@ -193,6 +203,9 @@ class InstanceLookup:
             neighbour, turned = self._neighbour(caller)
         elif caller.identify_by == "lease":
             mac = None if lease is None else lease.mac
+        bridge_port = None
+        if self._policy.check_bridge_port and caller.mac is not None:
+            bridge_port = self._neighbours.bridge_port(caller.network, caller.mac)
         return Facts(
             caller=caller,
             neighbour=neighbour,
@@ -200,7 +213,47 @@ class InstanceLookup:
             lease=lease,
             by_mac=() if mac is None else books.ports.by_mac(network, mac),
             by_address=books.ports.by_address(network, address),
+            bridge_port=bridge_port,
         )
+
+    def explain(self, caller: Caller) -> Mapping[str, Any]:
+        """
+        Tell the operator all that a verdict on a caller would rest on now.
+
+        @return: Plain values, ready for JSON.
+        """
+        facts = self.facts(caller)
+        network = self.name_of(caller)
+        verdict = decide(facts, self._policy, self._is_doubtful(facts))
+        return {
+            **verdict_in_words(verdict),
+            "called": network,
+            "facts": facts_in_words(facts),
+            "inventories": [
+                {
+                    "name": inventory.name,
+                    "state": inventory.state.value,
+                    "knows": inventory.knows(network),
+                }
+                for inventory in self._inventories
+            ],
+        }
+
+    def describe(self) -> Mapping[str, Any]:
+        """
+        Tell the operator what was decided, and who waits.
+
+        @return: Plain values, ready for JSON.
+        """
+        return {
+            **self.verdicts.describe(self._clock.seconds()),
+            "waiting": {
+                network: len(waiting) for network, waiting in self._waiting.items()
+            },
+            "ports": len(self._books.ports),
+            "leases": len(self._books.leases),
+            "neighbours": len(self._books.neighbours),
+        }
 
     def still_holds(self, identity: Identity, caller: Caller) -> bool:
         """
@@ -332,8 +385,8 @@ class InstanceLookup:
             return False
         return any(
             source.state is not SourceState.LIVE
-            for where, source in self._lease_sources
-            if where == network
+            for source in self._lease_sources
+            if source.knows(network)
         )
 
     def _note_change(self, changed: str) -> None:

@@ -272,6 +272,13 @@ class NeighbourSource(Service):
         """
         return self._ask(network, mac, KernelTable.find_port)
 
+    def knows(self, network: str) -> bool:
+        """
+        Provide L{ISource.knows<mdproxy.interfaces.ISource.knows>}: the networks of
+        attached devices.
+        """
+        return network in self._seats
+
     def describe(self) -> Mapping[str, Any]:
         """
         Provide L{ISource.describe<mdproxy.interfaces.ISource.describe>}.
