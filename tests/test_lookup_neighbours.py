@@ -4,6 +4,7 @@ Tests for L{mdproxy.lookup.neighbours}.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from errno import EIO, EMFILE
 from select import epoll
 from socket import SO_RCVBUF
@@ -21,7 +22,7 @@ from mdproxy.lookup.books import Flip, NeighbourBook
 from mdproxy.lookup.kernel_table import SO_RCVBUFFORCE, NetlinkSocket
 from mdproxy.lookup.neighbours import NeighbourSource, Poll
 from tests.contracts import SourceContract
-from tests.netlink_kernel import MemoryKernel, MemoryPoll
+from tests.netlink_kernel import MemoryKernel, MemoryPoll, link_message
 
 A = "fa:16:3e:00:00:0a"
 B = "fa:16:3e:00:00:0b"
@@ -37,7 +38,7 @@ class KernelContract(_Case):
     What the source does with a kernel's table; real and imitated kernels must agree.
     """
 
-    #: Two devices of the kernel.
+    #: Two devices of the kernel, which are bridges called C{br7} and C{br8}.
     first = 7
     second = 8
 
@@ -85,6 +86,40 @@ class KernelContract(_Case):
         Delete an entry.
         """
         raise NotImplementedError
+
+    def add_port(self, ifindex: int, name: str) -> None:
+        """
+        Make a device, or give it another name, and plug it into the first bridge.
+        """
+        raise NotImplementedError
+
+    def delete_port(self, ifindex: int) -> None:
+        """
+        Delete a device.
+        """
+        raise NotImplementedError
+
+    def put_behind(self, ifindex: int, mac: str, is_own: bool = False) -> None:
+        """
+        Have the first bridge reach a MAC by a port.
+
+        @param is_own: Whether it is the host's own address there.
+        """
+        raise NotImplementedError
+
+    def watch(self) -> list[dict[str, int]]:
+        """
+        Watch the kernel as a namespace.
+
+        @return: What was told of its devices, indexes by name, C{lo} left out.
+        """
+        told: list[dict[str, int]] = []
+
+        def note(links: Mapping[int, str]) -> None:
+            told.append({name: at for at, name in links.items() if name != "lo"})
+
+        self.source.watch("ns", self.open_socket, note)
+        return told
 
     def overrun(self, address: str) -> None:
         """
@@ -231,6 +266,84 @@ class KernelContract(_Case):
         self.assertIsNone(self.book.mac_of("red", "10.0.0.6"))
         self.assertEqual(self.source.describe()["failed_probes"], 0)
 
+    def test_devices(self) -> None:
+        """
+        Whoever watches a namespace is told of its devices, and of all that changes, in
+        a turn of its own.
+        """
+        self.start()
+        told = self.watch()
+        self.assertEqual(told, [])
+        self.clock.advance(0)
+        bridges = {"br7": 7, "br8": 8}
+        self.assertEqual(told, [bridges])
+        for name in ("tap1", "tap2"):
+            self.add_port(11, name)
+            self.source.doRead()
+            self.clock.advance(0)
+            self.assertEqual(told[-1], {**bridges, name: 11})
+        self.delete_port(11)
+        self.source.doRead()
+        self.clock.advance(0)
+        self.assertEqual(told[-1], bridges)
+        before = len(told)
+        self.replace(self.first, "10.0.0.5", A)
+        self.source.doRead()
+        self.clock.advance(0)
+        self.assertEqual(len(told), before)
+
+    def test_devices_after_overrun(self) -> None:
+        """
+        After lost news the devices are read again too.
+        """
+        self.source.attach(self.second, "blue")
+        self.start()
+        told = self.watch()
+        self.clock.advance(0)
+        self.add_port(11, "tap1")
+        self.overrun("10.0.0.5")
+        self.source.drain()
+        self.clock.advance(0)
+        self.assertEqual(told[-1], {"br7": 7, "br8": 8, "tap1": 11})
+
+    def test_namespace(self) -> None:
+        """
+        The neighbours of a watched namespace's device are entered, when they were there
+        and when they come.
+        """
+        self.start()
+        self.replace(self.second, "10.0.0.5", B)
+        self.watch()
+        self.source.attach(self.second, "ns/br8", "ns")
+        self.clock.advance(0)
+        self.assertEqual(self.book.mac_of("ns/br8", "10.0.0.5"), B)
+        self.assertIsNone(self.book.mac_of("red", "10.0.0.5"))
+        self.replace(self.second, "10.0.0.6", A)
+        self.source.drain()
+        self.assertEqual(self.book.mac_of("ns/br8", "10.0.0.6"), A)
+        self.assertEqual(self.source.probe("ns/br8", "10.0.0.5"), B)
+
+    def test_bridge_port(self) -> None:
+        """
+        A bridge tells by which port it reaches a MAC, also after that moved; nothing of
+        a MAC that it has not learnt or that is the host's own, and nothing where the
+        device is no bridge.
+        """
+        self.start()
+        self.add_port(11, "tap1")
+        self.add_port(12, "tap2")
+        self.assertIsNone(self.source.bridge_port("red", A))
+        for ifindex, name in ((11, "tap1"), (12, "tap2"), (11, "tap1")):
+            self.put_behind(ifindex, A)
+            self.assertEqual(self.source.bridge_port("red", A), name)
+        self.put_behind(12, B, is_own=True)
+        self.assertIsNone(self.source.bridge_port("red", B))
+        self.source.attach(11, "tap")
+        self.source.attach(self.second, "blue")
+        for network in ("tap", "blue", "green"):
+            self.assertIsNone(self.source.bridge_port(network, A))
+        self.assertEqual(self.source.describe()["failed_probes"], 0)
+
 
 class MemoryKernelTests(KernelContract, SynchronousTestCase):
     """
@@ -242,6 +355,7 @@ class MemoryKernelTests(KernelContract, SynchronousTestCase):
         Make a kernel.
         """
         self.kernel = MemoryKernel()
+        self.kernel.links = {1: "lo", 7: "br7", 8: "br8"}
         super().setUp()
 
     def open_socket(self) -> NetlinkSocket:
@@ -269,6 +383,26 @@ class MemoryKernelTests(KernelContract, SynchronousTestCase):
         Delete an entry.
         """
         self.kernel.delete(ifindex, address)
+
+    def add_port(self, ifindex: int, name: str) -> None:
+        """
+        Make a device, or give it another name.
+        """
+        self.kernel.add_link(ifindex, name)
+        # As a bridge does where a port is unplugged and plugged in again.
+        self.kernel.tell(link_message(17, ifindex, name, family=7), group=1)
+
+    def delete_port(self, ifindex: int) -> None:
+        """
+        Delete a device.
+        """
+        self.kernel.delete_link(ifindex)
+
+    def put_behind(self, ifindex: int, mac: str, is_own: bool = False) -> None:
+        """
+        Have the first bridge reach a MAC by a port.
+        """
+        self.kernel.ports[self.first, mac] = (ifindex, is_own)
 
     def overrun(self, address: str) -> None:
         """
@@ -643,3 +777,312 @@ class NeighbourSourceTests(SynchronousTestCase):
                 "failed_probes": 0,
             },
         )
+
+
+class NamespacesTests(SynchronousTestCase):
+    """
+    Tests for L{NeighbourSource} with more namespaces than one.
+    """
+
+    #: How many namespaces there are beside the process's own.
+    count = 3
+
+    def setUp(self) -> None:
+        """
+        Start a source that watches namespaces with a device and a neighbour each.
+        """
+        self.clock = MemoryReactorClock()
+        self.book = NeighbourBook()
+        self.own = MemoryKernel()
+        self.kernels = [MemoryKernel(1100 + 10 * at) for at in range(self.count)]
+        for kernel in self.kernels:
+            kernel.links = {1: "lo", 2: "tap"}
+            kernel.replace(2, "10.0.0.5", A)
+        self.poll = MemoryPoll((self.own, *self.kernels))
+        self.source = NeighbourSource(
+            self.clock,
+            self.clock,
+            self.book,
+            self.own.open,
+            make_poll=lambda: self.poll,
+        )
+        self.source.startService()
+        self.addCleanup(self.source.stopService)
+        self.told: list[tuple[str, dict[int, str]]] = []
+        for at in range(self.count):
+            self.watch(at)
+        self.clock.advance(0)
+        self.clock.advance(0)
+
+    def watch(self, at: int) -> None:
+        """
+        Watch a kernel as a namespace, and attach its device when told of it.
+        """
+
+        def note(links: Mapping[int, str]) -> None:
+            self.told.append((f"ns{at}", dict(links)))
+            if 2 in links:
+                self.source.attach(2, f"ns{at}/{links[2]}", f"ns{at}")
+
+        self.source.watch(f"ns{at}", self.kernels[at].open, note)
+
+    def macs(self, address: str = "10.0.0.5") -> list[str | None]:
+        """
+        Tell where each namespace's address is.
+        """
+        return [
+            self.book.mac_of(f"ns{at}/tap", address) for at in range(len(self.kernels))
+        ]
+
+    def test_each_by_itself(self) -> None:
+        """
+        The same device and address in several namespaces are several neighbours.
+        """
+        self.assertEqual(self.macs(), [A, A, A])
+        self.kernels[1].replace(2, "10.0.0.5", B)
+        self.source.drain()
+        self.assertEqual(self.macs(), [A, B, A])
+        self.assertTrue(self.book.is_calm("ns0/tap", 0.0))
+        self.assertFalse(self.book.is_calm("ns1/tap", 0.0))
+        self.assertEqual(self.source.probe("ns1/tap", "10.0.0.5"), B)
+        self.assertEqual(self.source.probe("ns2/tap", "10.0.0.5"), A)
+        described = self.source.describe()
+        told = (described["namespaces"], described["entries"])
+        self.assertEqual(told, (self.count + 1, self.count))
+        self.assertEqual(self.clock.getReaders(), [self.source])
+
+    def test_quiet(self) -> None:
+        """
+        Where there is no news one look tells so for all of them.
+        """
+        before = self.poll.polled
+        received = [s.received for k in self.kernels for s in k.sockets]
+        self.source.drain()
+        self.assertEqual(self.poll.polled, before + 1)
+        self.assertEqual(
+            [s.received for k in self.kernels for s in k.sockets], received
+        )
+
+    def test_nobody_attached(self) -> None:
+        """
+        Where no device is attached not even that is needed.
+        """
+        for at in range(self.count):
+            self.source.detach(2, f"ns{at}")
+        self.source.detach(2, "unheard-of")
+        before = self.poll.polled
+        self.source.drain()
+        self.assertEqual(self.poll.polled, before)
+
+    def test_no_neighbours_read_for_nobody(self) -> None:
+        """
+        Where no device is attached the neighbours are not read.
+        """
+        self.assertEqual(self.own.dumps, 0)
+        self.assertEqual({kernel.dumps for kernel in self.kernels}, {1})
+
+    def test_overrun(self) -> None:
+        """
+        News lost in one namespace say nothing against the entries of another.
+        """
+        del self.kernels[1].table[2, "10.0.0.5"]
+        self.kernels[1].overrun()
+        self.source.drain()
+        self.assertEqual(self.macs(), [A, None, A])
+        self.assertFalse(self.book.is_calm("ns1/tap", 0.0))
+        for network in ("ns0/tap", "ns2/tap"):
+            self.assertEqual(self.book.flips(network, "10.0.0.5", 0), ())
+        self.assertEqual(self.source.describe()["overruns"], 1)
+
+    def test_lost(self) -> None:
+        """
+        A socket that can't be read costs its own namespace, until it is open again;
+        nothing that a probe learns there meanwhile outlives the next drain.
+        """
+        self.kernels[1].tell(OSError(EIO, "x"))
+        self.source.drain()
+        self.assertEqual(self.macs(), [A, None, A])
+        self.assertEqual(self.source.state, SourceState.STALE)
+        problem = "can't read from netlink: Input/output error (ns1)"
+        self.assertEqual(self.source.describe()["problem"], problem)
+        self.assertEqual(self.source.probe("ns1/tap", "10.0.0.5"), A)
+        self.source.drain()
+        self.assertEqual(self.macs(), [A, None, A])
+        self.clock.advance(1)
+        self.assertEqual(self.macs(), [A, A, A])
+        self.assertEqual(self.source.state, SourceState.LIVE)
+        self.assertEqual(len(self.book.flips("ns1/tap", "10.0.0.5", 0)), 1)
+        self.assertEqual(self.book.flips("ns2/tap", "10.0.0.5", 0), ())
+
+    def test_all_lost(self) -> None:
+        """
+        Where every socket is lost the source has failed, and says why once.
+        """
+        self.source.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.source.state, SourceState.FAILED)
+        problem = "the reactor dropped the socket, and more of the kind"
+        self.assertEqual(self.source.describe()["problem"], problem)
+        self.assertEqual(self.macs(), [None, None, None])
+        self.assertTrue(self.poll.closed)
+        self.poll = MemoryPoll((self.own, *self.kernels))
+        self.clock.advance(1)
+        self.assertEqual(self.macs(), [A, A, A])
+        self.assertEqual(self.source.state, SourceState.LIVE)
+
+    def test_devices_outlive_loss(self) -> None:
+        """
+        Nobody is told of devices that were there before and after a loss; what has
+        changed meanwhile is told.
+        """
+        before = len(self.told)
+        for kernel in self.kernels:
+            kernel.tell(OSError(EIO, "x"))
+        self.source.drain()
+        self.kernels[2].links[3] = "new"
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertEqual(self.told[before:], [("ns2", {1: "lo", 2: "tap", 3: "new"})])
+
+    def test_unwatch(self) -> None:
+        """
+        A namespace that goes has no socket any more and leaves nothing behind; whoever
+        observes the book is told.
+        """
+        self.source.probe("ns1/tap", "10.0.0.5")
+        self.kernels[1].replace(2, "10.0.0.5", B)
+        self.source.drain()
+        changed: list[str] = []
+        self.book.observe(changed.append)
+        self.source.unwatch("ns1")
+        self.source.unwatch("ns1")
+        self.assertEqual(changed, ["ns1/tap"])
+        self.assertTrue(all(socket.closed for socket in self.kernels[1].sockets))
+        self.assertEqual(self.macs(), [A, None, A])
+        self.assertTrue(self.book.is_calm("ns1/tap", 0.0))
+        self.assertIsNone(self.source.probe("ns1/tap", "10.0.0.5"))
+        self.assertEqual(len(self.poll.watched), self.count)
+        self.assertNotIn("ns1/tap", self.source.describe()["networks"])
+        with self.assertRaises(KeyError):
+            self.source.attach(2, "ns1/tap", "ns1")
+
+    def test_unwatch_lost(self) -> None:
+        """
+        A namespace that can't be opened is not tried again when it is gone.
+        """
+        self.kernels[1].tell(OSError(EIO, "x"))
+        self.source.drain()
+        self.source.unwatch("ns1")
+        self.assertEqual(self.source.state, SourceState.LIVE)
+        opened = len(self.kernels[1].sockets)
+        self.clock.advance(1)
+        self.assertEqual(len(self.kernels[1].sockets), opened)
+
+    def test_made_anew(self) -> None:
+        """
+        A namespace that is watched again is another one.
+        """
+        self.kernels[1] = MemoryKernel(5000)
+        self.kernels[1].links = {2: "tap"}
+        self.poll.kernels = (*self.poll.kernels, self.kernels[1])
+        self.watch(1)
+        self.assertEqual(self.macs(), [A, None, A])
+        self.kernels[1].replace(2, "10.0.0.5", B)
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertEqual(self.macs(), [A, B, A])
+        self.assertEqual(self.book.flips("ns1/tap", "10.0.0.5", 0)[1:], ())
+
+    def test_unwatched_by_another(self) -> None:
+        """
+        Nobody is told of the devices of a namespace that is watched no more.
+        """
+        before = len(self.told)
+
+        def end(links: Mapping[int, str]) -> None:
+            self.source.unwatch("ns1")
+
+        self.source.watch("ns0", self.kernels[0].open, end)
+        self.watch(1)
+        self.clock.advance(0)
+        self.assertEqual(self.told[before:], [])
+
+    def test_watch_before_start(self) -> None:
+        """
+        What is watched before the source is started is opened then.
+        """
+        self.source.stopService()
+        self.kernels.append(MemoryKernel(5000))
+        self.poll = MemoryPoll((self.own, *self.kernels))
+        self.watch(self.count)
+        self.assertEqual(self.kernels[-1].sockets, [])
+        self.source.startService()
+        self.assertEqual(len(self.kernels[-1].sockets), 1)
+        self.assertEqual(self.macs(), [A, A, A, None])
+
+    def test_network_moves(self) -> None:
+        """
+        A network that another namespace's device stands for now is that one's.
+        """
+        self.kernels[0].replace(9, "10.0.0.9", B)
+        self.source.attach(9, "ns1/tap", "ns0")
+        self.source.drain()
+        self.assertEqual(self.book.addresses("ns1/tap"), ["10.0.0.9"])
+        self.source.detach(2, "ns1")
+        self.assertEqual(self.source.probe("ns1/tap", "10.0.0.9"), B)
+
+    def test_large_buffer_stays(self) -> None:
+        """
+        A buffer that somebody who may made larger than we may is left so.
+        """
+        kernel = MemoryKernel(5000)
+        kernel.forbidden.add(SO_RCVBUFFORCE)
+        kernel.buffer = 1 << 21
+        self.poll.kernels = (*self.poll.kernels, kernel)
+        self.source.watch("large", kernel.open, self.fail)
+        self.assertEqual([o for _, o, _ in kernel.options], [SO_RCVBUFFORCE])
+
+
+class ManyNamespacesTests(NamespacesTests):
+    """
+    The same where there are more than one look can tell of.
+    """
+
+    count = 100
+
+    def macs(self, address: str = "10.0.0.5") -> list[str | None]:
+        """
+        Tell where the first three are, after looking at the others.
+        """
+        macs = super().macs(address)
+        rest = set(macs[3 : self.count])
+        self.assertIn(rest, ({A}, {None}))
+        return [*macs[:3], *macs[self.count :]]
+
+    def test_all_at_once(self) -> None:
+        """
+        News of all of them are read at once.
+        """
+        for kernel in self.kernels:
+            kernel.replace(2, "10.0.0.6", B)
+        self.source.drain()
+        self.assertEqual(
+            {self.book.mac_of(f"ns{at}/tap", "10.0.0.6") for at in range(self.count)},
+            {B},
+        )
+
+    def test_few_are_tried(self) -> None:
+        """
+        Where sockets can't be opened only some are tried each second, and in the end
+        all.
+        """
+        self.source.connectionLost(Failure(ConnectionLost()))
+        self.poll = MemoryPoll((self.own, *self.kernels))
+        for kernel in self.kernels:
+            kernel.failures["open"] = [OSError(EMFILE, "x")]
+        tried = []
+        for _ in range(8):
+            self.clock.advance(1)
+            left = sum(bool(kernel.failures["open"]) for kernel in self.kernels)
+            tried.append(self.count - left)
+        self.assertEqual(tried, [16, 32, 48, 64, 80, 96, 100, 100])
+        self.assertEqual(self.source.state, SourceState.LIVE)

@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socket import AF_PACKET, SOCK_RAW, socket
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -47,6 +48,17 @@ def _inside(path: str) -> Iterator[None]:
         os.close(here)
 
 
+def _ip(namespace: str, *commands: str) -> None:
+    """
+    Run commands of C{ip} in a namespace.
+    """
+    subprocess.run(
+        ["ip", "-n", namespace, "-batch", "-"],
+        input="\n".join(commands).encode(),
+        check=True,
+    )
+
+
 class RealKernelTests(KernelContract, SynchronousTestCase):
     """
     The same promises on the kernel itself.
@@ -54,7 +66,7 @@ class RealKernelTests(KernelContract, SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        Make a namespace with two bridges.
+        Make a namespace with two bridges, and one for the far ends of their ports.
         """
         if os.geteuid() != 0:
             raise SkipTest("needs root, to make a network namespace")
@@ -63,6 +75,10 @@ class RealKernelTests(KernelContract, SynchronousTestCase):
         self.addCleanup(
             subprocess.run, ["ip", "netns", "del", self.namespace], check=True
         )
+        self.far = f"{self.namespace}-far"
+        subprocess.run(["ip", "netns", "add", self.far], check=True)
+        self.addCleanup(subprocess.run, ["ip", "netns", "del", self.far], check=True)
+        self.ports: dict[int, str] = {}
         self.ip(
             "link add br7 index 7 type bridge",
             "link add br8 index 8 type bridge",
@@ -77,11 +93,7 @@ class RealKernelTests(KernelContract, SynchronousTestCase):
         """
         Run commands of C{ip} in the namespace.
         """
-        subprocess.run(
-            ["ip", "-n", self.namespace, "-batch", "-"],
-            input="\n".join(commands).encode(),
-            check=True,
-        )
+        _ip(self.namespace, *commands)
 
     def open_socket(self) -> NetlinkSocket:
         """
@@ -104,6 +116,42 @@ class RealKernelTests(KernelContract, SynchronousTestCase):
         Delete an entry.
         """
         self.ip(f"neigh del {address} dev br{ifindex}")
+
+    def add_port(self, ifindex: int, name: str) -> None:
+        """
+        Make a device, or give it another name and have it leave the bridge; plug it
+        into the first bridge.
+        """
+        former = self.ports.get(ifindex)
+        self.ports[ifindex] = name
+        if former is None:
+            end = f"type veth peer name end{ifindex} netns {self.far}"
+            self.ip(f"link add {name} index {ifindex} {end}")
+            _ip(self.far, f"link set end{ifindex} up")
+        else:
+            self.ip(f"link set {former} nomaster", f"link set {former} name {name}")
+        self.ip(f"link set {name} master br{self.first} up")
+
+    def delete_port(self, ifindex: int) -> None:
+        """
+        Delete a device.
+        """
+        self.ip(f"link del {self.ports.pop(ifindex)}")
+
+    def put_behind(self, ifindex: int, mac: str, is_own: bool = False) -> None:
+        """
+        Send a frame from a MAC into a port, or give it to the port itself.
+        """
+        if is_own:
+            entry = ("bridge", "fdb", "replace", mac, "dev", self.ports[ifindex])
+            inside = ("ip", "netns", "exec", self.namespace)
+            subprocess.run([*inside, *entry, "master", "permanent"], check=True)
+            return
+        with _inside(f"/run/netns/{self.far}"), socket(AF_PACKET, SOCK_RAW) as cable:
+            cable.bind((f"end{ifindex}", 0))
+            # An EtherType for experiments (IEEE 802).
+            frame = b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) + b"\x88\xb5"
+            cable.send(frame + bytes(46))
 
     def overrun(self, address: str) -> None:
         """
