@@ -6,11 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from attrs import evolve
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.interfaces import SourceState
@@ -129,6 +126,22 @@ class VerdictTests(SynchronousTestCase):
         new = evolve(CALLER, mac=OTHER_MAC)
         self.turn(world, OTHER_MAC)
         self.assertEqual(world.identified(new), "i-2")
+
+    def test_turned_on_a_link(self) -> None:
+        """
+        The same excuse counts on a link, whose ports go by the network's name.
+        """
+        world, link = World(), "qdhcp-red/tap0"
+        world.books.networks.attach(link, "red")
+        world.know(port_of(OTHER_MAC, "i-2"))
+        world.know(port_of())
+        caller = evolve(CALLER, network=link, since=world.clock.seconds())
+        world.point(OTHER_MAC, link)
+        world.neighbours.drain()
+        world.point(MAC, link)
+        verdict = world.lookup.verdict(caller)
+        assert isinstance(verdict, Identity)
+        self.assertEqual(verdict.port.instance_id, "i-1")
 
     def test_turned_from_somebody_else(self) -> None:
         """
@@ -641,196 +654,3 @@ class RefreshTests(SynchronousTestCase):
             end()
         world.clock.pump([0.5] * 10)
         self.assertEqual(world.inventory.refreshes, [("red", MAC)] * 2)
-
-
-NETWORKS = ("red", "blue")
-MACS = (MAC, OTHER_MAC)
-ADDRESSES = (ADDRESS, "10.0.0.6", "fe80::f816:3eff:fe00:1")
-
-networks = st.sampled_from(NETWORKS)
-macs = st.sampled_from(MACS)
-addresses = st.sampled_from(ADDRESSES)
-instances = st.sampled_from(("i-1", "i-2", "i-3"))
-#: One thing that happens outside.
-steps = st.one_of(
-    st.tuples(
-        st.just("plug"),
-        networks,
-        macs,
-        instances,
-        st.none() | st.frozensets(addresses, max_size=2),
-    ),
-    st.tuples(st.just("unplug"), networks, macs),
-    st.tuples(st.just("point"), networks, addresses, st.none() | macs),
-    st.tuples(st.just("lease"), networks, addresses, macs, st.integers(1, 5)),
-    st.tuples(st.just("forget"), networks, addresses),
-    st.tuples(st.just("drain"), st.booleans()),
-    st.tuples(st.just("pass"), st.sampled_from((0.1, 1.0, 2.5))),
-)
-
-
-class History:
-    """
-    The outside as it is, beside a lookup that hears of it.
-
-    @ivar plugged: Whose instance each MAC on each network is now.
-    """
-
-    def __init__(self) -> None:
-        """
-        Begin with one instance on each MAC of each network, at an address of its own.
-        """
-        self.world = World(Policy(allow_unverified_address=True))
-        self.plugged: dict[tuple[str, str], str] = {}
-        for network in NETWORKS:
-            for mac, address in zip(MACS, ADDRESSES, strict=False):
-                self.go("plug", network, mac, f"i-{network}", frozenset({address}))
-                self.go("point", network, address, mac)
-
-    def go(self, kind: str, *facts: Any) -> None:
-        """
-        Have one thing happen.
-        """
-        getattr(self, f"_{kind}")(*facts)
-
-    def _plug(
-        self, network: str, mac: str, instance: str, known: frozenset[str] | None
-    ) -> None:
-        """
-        Plug an instance in.
-        """
-        port = port_of(mac, instance, network, known)
-        self.plugged[network, mac] = instance
-        self.world.books.ports.enter("memory", f"{network} {mac}", [port])
-
-    def _unplug(self, network: str, mac: str) -> None:
-        """
-        Unplug whatever has a MAC.
-        """
-        self.plugged.pop((network, mac), None)
-        self.world.books.ports.enter("memory", f"{network} {mac}", [])
-
-    def _point(self, network: str, address: str, mac: str | None) -> None:
-        """
-        Have the kernel point an address to a MAC.
-        """
-        self.world.point(mac, network, address)
-
-    def _lease(self, network: str, address: str, mac: str, seconds: int) -> None:
-        """
-        Lease an address for some seconds.
-        """
-        lease = Lease(network, address, mac, self.world.wall + seconds)
-        self.world.books.leases.learn("leases", lease)
-
-    def _forget(self, network: str, address: str) -> None:
-        """
-        Have a lease vanish.
-        """
-        self.world.books.leases.forget("leases", network, address)
-
-    def _drain(self, silent: bool) -> None:
-        """
-        Have the kernel's events arrive or be lost.
-        """
-        self.world.neighbours.silent = silent
-
-    def _pass(self, seconds: float) -> None:
-        """
-        Let time pass.
-        """
-        self.world.clock.advance(seconds)
-        self.world.wall += seconds
-
-
-class HistoryTests(SynchronousTestCase):
-    """
-    What holds after any history (scenarios D1, D3, D4 and D12).
-    """
-
-    @given(st.lists(steps, min_size=3, max_size=30))
-    def test_never_another_instance(self, happened: list[tuple[Any, ...]]) -> None:
-        """
-        After anything that may happen, at every moment, each caller that could be there
-        is nobody, or the instance that is plugged in with that MAC on that network now
-        and that the kernel's entry, as far as we were told, points to.
-        """
-        history = History()
-        self.check(history)
-        for step in happened:
-            history.go(*step)
-            self.check(history)
-
-    def check(self, history: History) -> None:
-        """
-        Try every caller.
-        """
-        world = history.world
-        for network in NETWORKS:
-            for mac in MACS:
-                for address in ADDRESSES:
-                    caller = Caller(network, address, mac)
-                    verdict = world.lookup.verdict(caller)
-                    if isinstance(verdict, Refusal):
-                        continue
-                    self.assertEqual(
-                        verdict.port.instance_id, history.plugged.get((network, mac))
-                    )
-                    self.assertEqual(
-                        (verdict.port.network, verdict.port.mac), (network, mac)
-                    )
-                    self.assertTrue(world.lookup.still_holds(verdict, caller))
-                    if not world.neighbours.silent:
-                        self.assertEqual(world.neighbours.kernel[network, address], mac)
-
-    @given(st.lists(steps, max_size=15), st.lists(steps, min_size=1, max_size=5))
-    def test_what_held_and_does_not(
-        self, before: list[tuple[Any, ...]], after: list[tuple[Any, ...]]
-    ) -> None:
-        """
-        An identity of before holds after more has happened only where the same instance
-        is still plugged in with that MAC and the entry still points to it.
-        """
-        history = History()
-        world = history.world
-        for step in before:
-            history.go(*step)
-        held = [
-            verdict
-            for network in NETWORKS
-            for mac in MACS
-            for address in ADDRESSES
-            if isinstance(
-                verdict := world.lookup.verdict(Caller(network, address, mac)), Identity
-            )
-        ]
-        for step in after:
-            history.go(*step)
-        history.go("drain", False)
-        for identity in held:
-            caller, port = identity.evidence.caller, identity.port
-            if world.lookup.still_holds(identity, caller):
-                self.assertEqual(
-                    history.plugged[port.network, port.mac], port.instance_id
-                )
-                self.assertEqual(
-                    world.neighbours.kernel[caller.network, caller.address], caller.mac
-                )
-
-    def test_reused_address(self) -> None:
-        """
-        An instance goes and another gets its address: between the two nobody is
-        identified, and after it only the new one, whatever leases and entries linger
-        (scenario D1).
-        """
-        world = settled()
-        world.lease(MAC)
-        self.assertEqual(world.identified(), "i-1")
-        world.know()
-        self.assertEqual(world.refusal(), (Reason.UNKNOWN, False))
-        new = Caller("red", ADDRESS, OTHER_MAC)
-        self.assertEqual(world.refusal(new)[0], Reason.FRAME_MISMATCH)
-        world.know(port_of(OTHER_MAC, "i-2"))
-        world.point(OTHER_MAC)
-        self.assertEqual(world.refusal()[0], Reason.FRAME_MISMATCH)
-        self.assertEqual(world.identified(new), "i-2")

@@ -362,11 +362,11 @@ class InstanceLookup:
         port that is gone to the one that has its address now, which often happens just
         before the new instance's first connection.
         """
-        network, address = caller.network, caller.address
-        flips = self._books.neighbours.flips(network, address, caller.since)
+        books, address = self._books, caller.address
+        flips = books.neighbours.flips(caller.network, address, caller.since)
         if len(flips) != 1 or flips[0].origin is None:
             return bool(flips)
-        return not self._books.ports.was_held(network, address, flips[0].origin)
+        return not books.ports.was_held(self.name_of(caller), address, flips[0].origin)
 
     def _is_doubtful(self, facts: Facts) -> bool:
         """
