@@ -61,6 +61,18 @@ class NetworkBookTests(SynchronousTestCase):
         self.assertEqual(self.book.name_of(DHCP), DHCP)
         self.book.detach(OVN)
         self.assertEqual(self.book.links_of(NETWORK), [])
+        self.assertEqual(self.changed, [DHCP, OVN, DHCP, OVN])
+
+    def test_another_name(self) -> None:
+        """
+        A link whose device was given to another network has that one's name alone.
+        """
+        self.book.attach(DHCP, NETWORK)
+        self.book.attach(DHCP, OTHER)
+        self.book.attach_port(ROUTER, PORT[:PREFIX])
+        self.book.attach(ROUTER, OTHER)
+        self.assertEqual(self.book.links_of(NETWORK), [])
+        self.assertEqual(set(self.book.links_of(OTHER)), {DHCP, ROUTER})
 
     def test_router(self) -> None:
         """

@@ -99,12 +99,14 @@ class NetworkBook(_Observed):
         """
         Forget a link; one that isn't attached is no trouble.
         """
-        self._ports.pop(link, None)
+        prefix = self._ports.pop(link, None)
         network = self._named.pop(link, None)
         if network is not None:
             self._links[network].discard(link)
             if not self._links[network]:
                 del self._links[network]
+        if network is not None or prefix is not None:
+            self._changed((link,))
 
     def enter(self, inventory: str, port_id: str, network: str | None) -> None:
         """
@@ -113,13 +115,15 @@ class NetworkBook(_Observed):
         @param network: Its network; C{None}: there is no such port any more.
         """
         prefix, key = port_id[:PREFIX], (inventory, port_id)
-        said = self._records.setdefault(prefix, {})
+        said = self._records.get(prefix, {})
         if said.get(key) == network:
             return
-        if network is None:
-            del said[key]
+        if network is not None:
+            self._records.setdefault(prefix, {})[key] = network
         else:
-            said[key] = network
+            del said[key]
+            if not said:
+                del self._records[prefix]
         self._changed([link for link, port in self._ports.items() if port == prefix])
 
     def name_of(self, link: str) -> str:
