@@ -51,12 +51,13 @@ class NetworkBookTests(SynchronousTestCase):
 
     def test_detach(self) -> None:
         """
-        A link that is gone is no end of anything; the other stays.
+        A link that is gone is no end of anything, which is told; the other stays.
         """
         self.book.attach(DHCP, NETWORK)
         self.book.attach(OVN, NETWORK)
         for _ in range(2):
             self.book.detach(DHCP)
+        self.assertEqual(self.changed, [DHCP, OVN, DHCP])
         self.assertEqual(self.book.links_of(NETWORK), [OVN])
         self.assertEqual(self.book.name_of(DHCP), DHCP)
         self.book.detach(OVN)
