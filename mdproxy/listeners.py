@@ -29,28 +29,17 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
+from mdproxy import broker
 from mdproxy.http.front import Front
 from mdproxy.http.server import Channel
 from mdproxy.http.transports import accept_at_once
 from mdproxy.model import Caller, canonical_address
 
 #: Where instances ask (Nova's documentation, metadata service).
-IPV4: Final = "169.254.169.254"
-IPV6: Final = "fe80::a9fe:a9fe"
+IPV4: Final = broker.IPV4
+IPV6: Final = broker.IPV6
 
-_TCP_SAVE_SYN: Final = 27
 _TCP_SAVED_SYN: Final = 28
-_WITH_FRAME: Final = 2
-_IP_FREEBIND: Final = 15
-_IPV6_FREEBIND: Final = 78
-_BACKLOG: Final = 1024
-
-#: C{TCP_NOTSENT_LOWAT}, and how much the kernel takes of an answer beyond what the
-#: instance has room for (it would be some megabytes); accepted sockets inherit it.
-#: C{TCP_USER_TIMEOUT} is not for us: it breaks connections of readers that are slow but
-#: steady.
-_TCP_NOTSENT_LOWAT: Final = 25
-_UNSENT: Final = 131072
 
 #: EtherTypes of IPv4 and IPv6 (RFC 894, RFC 2464).
 _IP_FRAMES: Final = frozenset({b"\x08\x00", b"\x86\xdd"})
@@ -74,12 +63,12 @@ class NeighbourDevices(Protocol):
     What listeners ask of a neighbour source.
     """
 
-    def attach(self, ifindex: int, network: str) -> None:
+    def attach(self, ifindex: int, network: str, namespace: str = "") -> None:
         """
         Begin to enter the neighbours of a device.
         """
 
-    def detach(self, ifindex: int) -> None:
+    def detach(self, ifindex: int, namespace: str = "") -> None:
         """
         Forget a device.
         """
@@ -125,32 +114,7 @@ def open_listening(place: Place) -> socket.socket:
 
     @raise OSError: If the port is taken, the device is gone, or we may not.
     """
-    opened = socket.socket(
-        place.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    )
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        scope = 0
-        if place.device is not None:
-            name = place.device.encode()
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-            scope = socket.if_nametoindex(place.device)
-        opened.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, _WITH_FRAME)
-        opened.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
-        # What it accepts has this from it (tcp_create_openreq_child copies the socket).
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if place.family is socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
-            opened.bind((place.address, place.port, 0, scope))
-        else:
-            opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-            opened.bind((place.address, place.port))
-        opened.listen(_BACKLOG)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
+    return broker.listen(place.address, place.port, place.device)
 
 
 def frame_source(accepted: socket.socket) -> str | None:
@@ -199,25 +163,73 @@ def handshake_age(accepted: socket.socket, has_frame: bool) -> float:
     return idle / 1e3 + rtt / 1e6 + _TICKS if rtt and not resent else inf
 
 
-class _Channels(ServerFactory):
+class Door(ServerFactory):
     """
-    Makes a channel for each accepted connection.
+    Where the connections of one network come in: it finds out who opened each.
+
+    @ivar network: The network, as the host sees it (L{Caller.network}).
+    @ivar accepted: How many connections came in.
     """
 
     noisy = False
 
-    def __init__(self, front: Front, caller: Callable[[Any], Caller | None]) -> None:
+    def __init__(
+        self,
+        network: str,
+        front: Front,
+        neighbours: NeighbourDevices,
+        clock: IReactorTime,
+        identify_by: str = "mac",
+    ) -> None:
         """
-        Remember what channels need.
+        Be a door.
+
+        @param front: What the channels share.
+        @param neighbours: The neighbour source of its namespace.
+        @param clock: Dates handshakes.
+        @param identify_by: How callers are identified.
         """
+        self.network = network
+        self.accepted = 0
         self._front = front
-        self._caller = caller
+        self._neighbours = neighbours
+        self._clock = clock
+        self._identify_by = identify_by
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:
         """
         Provide C{IProtocolFactory.buildProtocol}.
         """
-        return Channel(self._front, self._caller)
+        return Channel(self._front, self.find_caller)
+
+    def find_caller(self, transport: Any) -> Caller | None:
+        """
+        Say who opened a connection, as far as this host can see.
+
+        @param transport: An accepted connection's.
+
+        @return: The caller; C{None} where the connection has no peer any more, or did
+            not come as it must.
+        """
+        self.accepted += 1
+        try:
+            # Without the zone: Twisted writes it as the devices of our own namespace
+            # are called, whichever namespace the connection is in.
+            address = canonical_address(transport.getPeer().host)
+        except ValueError:
+            return None
+        if self._identify_by != "mac":
+            return Caller(self.network, address, None, self._identify_by)
+        # What happened before the handshake must not look as if it came after.
+        self._neighbours.drain()
+        accepted = transport.getHandle()
+        mac = frame_source(accepted)
+        age = handshake_age(accepted, mac is not None)
+        since = self._clock.seconds() - age
+        if mac is not None:
+            return Caller(self.network, address, mac, since=since)
+        mac = self._neighbours.probe(self.network, address)
+        return Caller(self.network, address, mac, probed=True, since=since)
 
 
 @define(eq=False)
@@ -237,6 +249,7 @@ class Listener(Service):
     @ivar _ports: What listens now.
     @ivar _ifindex: The index of the device that is listened on now.
     @ivar _problem: Why something does not listen.
+    @ivar _door: Where its connections come in.
     """
 
     name: str
@@ -253,9 +266,18 @@ class Listener(Service):
     _ports: dict[Place, IListeningPort] = field(factory=dict, init=False)
     _ifindex: int | None = field(default=None, init=False)
     _problem: str | None = field(default=None, init=False)
-    _accepted: int = field(default=0, init=False)
+    _door: Door = field(init=False)
     _looking: IDelayedCall | None = field(default=None, init=False)
     _log: Logger = field(factory=Logger, init=False)
+
+    @_door.default
+    def _(self) -> Door:
+        """
+        Make the door.
+        """
+        return Door(
+            self.network, self._front, self._neighbours, self._clock, self._identify_by
+        )
 
     def privilegedStartService(self) -> None:
         """
@@ -296,35 +318,9 @@ class Listener(Service):
             "device": self._device,
             "identify_by": self._identify_by,
             "listening": sorted(f"{p.address} port {p.port}" for p in self._ports),
-            "accepted": self._accepted,
+            "accepted": self._door.accepted,
             "problem": self._problem,
         }
-
-    def find_caller(self, transport: Any) -> Caller | None:
-        """
-        Say who opened a connection, as far as this host can see.
-
-        @param transport: An accepted connection's.
-
-        @return: The caller; C{None} where the connection has no peer any more.
-        """
-        self._accepted += 1
-        try:
-            address = canonical_address(transport.getPeer().host)
-        except ValueError:
-            return None
-        if self._identify_by != "mac":
-            return Caller(self.network, address, None, self._identify_by)
-        # What happened before the handshake must not look as if it came after.
-        self._neighbours.drain()
-        accepted = transport.getHandle()
-        mac = frame_source(accepted)
-        age = handshake_age(accepted, mac is not None)
-        since = self._clock.seconds() - age
-        if mac is not None:
-            return Caller(self.network, address, mac, since=since)
-        mac = self._neighbours.probe(self.network, address)
-        return Caller(self.network, address, mac, probed=True, since=since)
 
     def _look_again(self) -> None:
         """
@@ -372,12 +368,11 @@ class Listener(Service):
 
         @return: Why not; C{None}: it does.
         """
-        channels = _Channels(self._front, self.find_caller)
         try:
             # The reactor takes a descriptor of its own.
             with self._open(place) as opened:
                 port = self._reactor.adoptStreamPort(
-                    opened.fileno(), place.family, channels
+                    opened.fileno(), place.family, self._door
                 )
             accept_at_once(port)
             self._ports[place] = port

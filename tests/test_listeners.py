@@ -538,7 +538,7 @@ class Transport:
 
 class FindCallerTests(ListenerTestCase):
     """
-    Tests for L{Listener.find_caller}.
+    Tests for L{Door<mdproxy.listeners.Door>}: who opened a connection.
     """
 
     def find(
@@ -549,7 +549,7 @@ class FindCallerTests(ListenerTestCase):
         """
         kind = IPv6Address if ":" in host else IPv4Address
         peer = kind("TCP", host, 4711)
-        return self.listener.find_caller(Transport(peer, saved, info))
+        return self.listener._door.find_caller(Transport(peer, saved, info))
 
     def test_by_frame(self) -> None:
         """
@@ -624,7 +624,7 @@ class FindCallerTests(ListenerTestCase):
         self.make_listener().startService()
         self.assertIsNone(self.find(""))
         self.assertIsNone(
-            self.listener.find_caller(Transport(IPv4Address("TCP", "unknown", 1)))
+            self.listener._door.find_caller(Transport(IPv4Address("TCP", "unknown", 1)))
         )
 
     def test_counts(self) -> None:

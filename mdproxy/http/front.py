@@ -266,6 +266,15 @@ class Front:
         for channel in list(self._by_seat.get((network, address), ())):
             channel.abort()
 
+    def network_gone(self, network: str) -> None:
+        """
+        Learn that a network is no longer there: break its connections.
+
+        @param network: As in L{Caller.network}.
+        """
+        for seat in [seat for seat in self._by_seat if seat[0] == network]:
+            self.path_changed(*seat)
+
     def describe(self) -> Mapping[str, Any]:
         """
         Tell the operator how many connections there are and what was refused here.
