@@ -377,7 +377,6 @@ class NeighbourBook(_Observed):
     @ivar _gone: Which of them the kernel forgot and when, the longest ago first.
     @ivar _missed: By network, when news were last missed, so that any of its entries
         may have changed.
-    @ivar latest_turn: When any of any network did; minus infinity: never.
     @ivar _turned: By network, when any of its entries last changed hands, or news were
         missed.
     """
@@ -390,7 +389,6 @@ class NeighbourBook(_Observed):
     _gone: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _missed: dict[str, float] = field(factory=dict, init=False)
     _turned: dict[str, float] = field(factory=dict, init=False)
-    latest_turn: float = field(default=float("-inf"), init=False)
     _flip_observers: list[Callable[[str, str], None]] = field(factory=list, init=False)
 
     def observe_flips(self, observer: Callable[[str, str], None]) -> None:
@@ -426,7 +424,7 @@ class NeighbourBook(_Observed):
         origin, entry.mac, entry.last = entry.last, neighbour.mac, neighbour.mac
         if origin != neighbour.mac:
             entry.flips = (*entry.flips[-1:], Flip(now, origin))
-            self._turned[neighbour.network] = self.latest_turn = now
+            self._turned[neighbour.network] = now
             for observer in self._flip_observers:
                 observer(*key_of(neighbour))
 
@@ -461,7 +459,7 @@ class NeighbourBook(_Observed):
 
         @param now: Seconds, monotonic.
         """
-        self._missed[network] = self._turned[network] = self.latest_turn = now
+        self._missed[network] = self._turned[network] = now
 
     def leave(self, network: str) -> None:
         """
