@@ -157,6 +157,8 @@ class Exchange:
         if self._timer is not None:
             self._stop_timer()
         try:
+            if self.caller.seek is not None:
+                self._seek(self.caller.seek)
             verdict = self._proxy.lookup.verdict(self.caller)
             if isinstance(verdict, Identity):
                 self._send(verdict)
@@ -168,6 +170,16 @@ class Exchange:
                 raise
             self._proxy.tell_fault()
             self._fail(OurFault())
+
+    def _seek(self, seek: Callable[[], Caller]) -> None:
+        """
+        Look whether the caller's MAC is known by now; until it is Nova is not asked.
+        """
+        found = seek()
+        if found != self.caller:
+            # Facts of another network are waited for from now on.
+            self._stop_waiting()
+            self.caller = found
 
     def turn_away(self) -> None:
         """
@@ -577,6 +589,9 @@ class Exchange:
         """
         self._proxy.tell_refusal(refusal)
         self._proxy.count(f"refused-{refusal.evidence.reason.value}")
+        if refusal.evidence.reason is Reason.FRAME_MISMATCH:
+            # Whoever made the handshake, the connection identifies nobody any more.
+            self._reply.last()
         self._fail(InstanceInDoubt() if refusal.doubtful else NoSuchInstance())
 
     def _fail(self, error: Exception) -> None:

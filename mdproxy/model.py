@@ -10,6 +10,7 @@ equality of text is equality of the thing.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -165,6 +166,8 @@ class Caller:
     @ivar probed: Whether C{mac} comes from the probe and not from the frame.
     @ivar since: When its handshake began at the earliest, in monotonic seconds; the
         neighbour entry must not have changed hands since then.
+    @ivar seek: Finds out anew who it is, where its MAC is not known but may be in a
+        moment; C{None}: it is taken as it is.
     @ivar holder: What a caller's share of anything is counted by: a network and the MAC
         on it, for one interface can have any number of addresses; the address where the
         MAC is not known.
@@ -176,6 +179,7 @@ class Caller:
     identify_by: str = "mac"
     probed: bool = False
     since: float = field(default=float("-inf"), eq=False)
+    seek: Callable[[], Caller] | None = field(default=None, eq=False, repr=False)
     holder: tuple[str, str] = field(init=False, eq=False, repr=False)
 
     @holder.default

@@ -85,6 +85,14 @@ class SiteReply:
         self._request.unregisterProducer()
         self._request.finish()
 
+    def last(self) -> None:
+        """
+        Provide C{Reply.last}.
+        """
+        self._request.setHeader(b"connection", b"close")
+        channel: Any = self._request.channel
+        channel.persistent = False
+
     def abort(self) -> None:
         """
         Provide C{Reply.abort}.

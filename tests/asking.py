@@ -27,6 +27,7 @@ class RecordingReply:
     @ivar status: The status; C{None} before the response has begun.
     @ivar body: What was written.
     @ivar over: C{finished} or C{aborted}, once it is.
+    @ivar is_last: Whether nothing is to be served after it.
     """
 
     status: int | None = None
@@ -35,6 +36,7 @@ class RecordingReply:
     length: int | None = None
     body: bytes = b""
     over: str | None = None
+    is_last: bool = False
     _begun: bool = field(default=False, init=False)
 
     def begin(
@@ -66,6 +68,13 @@ class RecordingReply:
         assert self._begun and self.over is None, "finished before or after"
         assert self.length in (None, len(self.body)) or self.status == 304, "cut off"
         self.over = "finished"
+
+    def last(self) -> None:
+        """
+        Let nothing be served after this answer.
+        """
+        assert not self._begun and self.over is None, "too late"
+        self.is_last = True
 
     def abort(self) -> None:
         """

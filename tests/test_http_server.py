@@ -136,6 +136,19 @@ class KeptConnectionTests(_Conversation):
         self.answer(b"", fields=((b"X-a", b"b"), (b"X-a", b"c")))
         self.expect(b"HTTP/1.1 200 OK\r\nX-a: b\r\nX-a: c\r\nContent-Length: 0\r\n\r\n")
 
+    def test_last(self) -> None:
+        """
+        After an answer that is to be the last nothing is served, though the client
+        meant to go on.
+        """
+        self.say(_GET % 0 + _GET % 1)
+        asked = self.book.script.asked[0]
+        asked.reply.last()
+        asked.answer()
+        self.expect(_OK_CLOSE)
+        self.assertEqual(self.targets(), [b"/0"])
+        self.assertTrue(self.wire.peer_ended)
+
     def test_pipelined(self) -> None:
         """
         Requests that come together are asked one at a time and answered in order.

@@ -122,3 +122,22 @@ class NetworkBookTests(SynchronousTestCase):
         self.book.enter("neutron", PORT, NETWORK)
         self.book.enter("neutron", TWIN, None)
         self.assertEqual(self.changed, [])
+
+    def test_within(self) -> None:
+        """
+        The links of a namespace are found by its name, whatever tells their networks.
+        """
+        self.book.attach(DHCP, NETWORK)
+        self.book.attach_port(ROUTER, PORT[:PREFIX])
+        self.book.attach_port("qrouter-r1/qr-00000000-00", "00000000-00")
+        self.assertEqual(self.book.links_in(f"qdhcp-{NETWORK}"), [DHCP])
+        self.assertEqual(
+            self.book.links_in("qrouter-r1"), ["qrouter-r1/qr-00000000-00", ROUTER]
+        )
+        self.assertEqual(self.book.links_in("qrouter-r"), [])
+        self.book.detach(ROUTER)
+        self.book.detach(DHCP)
+        self.assertEqual(self.book.links_in(f"qdhcp-{NETWORK}"), [])
+        self.assertEqual(
+            self.book.links_in("qrouter-r1"), ["qrouter-r1/qr-00000000-00"]
+        )

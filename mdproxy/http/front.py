@@ -47,6 +47,12 @@ class Reply(Shape):
         End the response.
         """
 
+    def last(self) -> None:
+        """
+        Serve nothing on the connection after this answer, for nobody can be sure any
+        more whose it is.  Only before C{begin}.
+        """
+
     def abort(self) -> None:
         """
         Break the connection, for the response can't be completed or must not be.
@@ -83,7 +89,7 @@ class Answerer(Shape):
         """
         Answer a request, now or later.
 
-        @param caller: Who opened the connection.
+        @param caller: Who asks.
         @param reply: Where the answer goes; perhaps all of it before this returns.
         """
 
@@ -96,6 +102,11 @@ class Connection(Timed, MayBeIdle, Shape):
     def abort(self) -> None:
         """
         Break it.
+        """
+
+    def path_lost(self, seat: Seat) -> None:
+        """
+        Break it, if what would be sent on it to this seat might go to somebody else.
         """
 
     def close_when_idle(self) -> None:
@@ -146,7 +157,7 @@ class Front:
     @ivar shares: Which connections are held, by L{Caller.holder}.
     @ivar refused: Counts the requests answered here, by status, and what was closed.
     @ivar channels: The open connections.
-    @ivar _by_seat: The same by network and address.
+    @ivar _by_seat: By network and address, those that hear when a path changes.
     @ivar _room: Who makes room where all places are taken.
     @ivar _leaving: Connections whose places others have already.
     """
@@ -204,16 +215,57 @@ class Front:
             self.refused["too-many-connections"] += 1
             self._tell(caller, "refused a connection")
             return False
+        self.welcome(channel)
+        self.expose(channel, (caller.network, caller.address))
+        self._room.add(channel, holder)
+        return True
+
+    def welcome(self, channel: Connection) -> None:
+        """
+        Take in a connection that is counted elsewhere.
+        """
         self.channels.add(channel)
-        seat = (caller.network, caller.address)
+        self.sweep.add(channel)
+
+    def expose(self, channel: Connection, seat: Seat) -> None:
+        """
+        Note that a connection is to hear when a seat's path changes.
+
+        @param seat: A network and an address.
+        """
         same = self._by_seat.get(seat)
         if same is None:
             self._by_seat[seat] = {channel}
         else:
             same.add(channel)
-        self._room.add(channel, holder)
-        self.sweep.add(channel)
-        return True
+
+    def conceal(self, channel: Connection, seat: Seat) -> None:
+        """
+        Note that it is not to hear of it any more.
+        """
+        same = self._by_seat[seat]
+        same.discard(channel)
+        if not same:
+            del self._by_seat[seat]
+
+    def admit_request(self, caller: Caller) -> bool:
+        """
+        Let a caller have a place for a request that comes on a connection of others, as
+        it would for a connection of its own.
+
+        @return: Whether there was one, so that it must be given back to its holder.
+        """
+        if self.shares.take(caller.holder) or self._make_room(caller):
+            return True
+        self.refused["too-many-requests"] += 1
+        self._tell(caller, "refused a request")
+        return False
+
+    def give_back(self, holder: Seat) -> None:
+        """
+        Let others have the place of a request.
+        """
+        self.shares.give_back(holder)
 
     def let_go(self, channel: Connection, caller: Caller) -> None:
         """
@@ -223,13 +275,15 @@ class Front:
             self._leaving.discard(channel)
         else:
             self._give_back(channel, caller.holder)
+        self.conceal(channel, (caller.network, caller.address))
+        self.part_from(channel)
+
+    def part_from(self, channel: Connection) -> None:
+        """
+        Let go of a connection that is counted elsewhere.
+        """
         self.sweep.discard(channel)
         self.channels.discard(channel)
-        seat = (caller.network, caller.address)
-        same = self._by_seat[seat]
-        same.discard(channel)
-        if not same:
-            del self._by_seat[seat]
         self.note_closed()
 
     def _give_back(self, channel: Connection, holder: Seat) -> None:
@@ -263,8 +317,9 @@ class Front:
 
         What was written and not acknowledged would be sent again, to the other MAC.
         """
-        for channel in list(self._by_seat.get((network, address), ())):
-            channel.abort()
+        seat = (network, address)
+        for channel in list(self._by_seat.get(seat, ())):
+            channel.path_lost(seat)
 
     def network_gone(self, network: str) -> None:
         """

@@ -22,6 +22,7 @@ from mdproxy.http.front import Answering, Front
 from mdproxy.http.known import known_request
 from mdproxy.http.parsing import BadRequest, RequestReader
 from mdproxy.http.progress import progress_of
+from mdproxy.limits import Seat
 from mdproxy.model import Caller, Request
 from mdproxy.sweep import NEVER
 
@@ -306,6 +307,18 @@ class Channel(Protocol):
         self._closing = True
         self.transport.abortConnection()
 
+    def last(self) -> None:
+        """
+        Provide C{Reply.last}.
+        """
+        self._closing = True
+
+    def path_lost(self, seat: Seat) -> None:
+        """
+        Provide C{Connection.path_lost}.
+        """
+        self.abort()
+
     def close_when_idle(self) -> None:
         """
         Serve what is being answered and nothing after it.
@@ -352,10 +365,16 @@ class Channel(Protocol):
         Have a request answered.
         """
         assert self._caller is not None
+        self._ask(request, self._caller)
+
+    def _ask(self, request: Request, caller: Caller) -> None:
+        """
+        Have a request answered that a caller asks.
+        """
         self._request = request
         self._reading = None
         self.deadline = NEVER
-        answering = self._front.answerer.answer(request, self._caller, self)
+        answering = self._front.answerer.answer(request, caller, self)
         # It may have been answered, and the next one begun, before it returned.
         if self._request is request:
             self._answering = answering

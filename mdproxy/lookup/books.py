@@ -64,6 +64,7 @@ class NetworkBook(_Observed):
     @ivar _named: The networks of attached links whose namespace names it.
     @ivar _links: The same links by their network.
     @ivar _ports: The beginning of the port's id, for each attached link of a router.
+    @ivar _within: All attached links by their namespace.
     @ivar _records: The networks of routers' ports: by the beginning of the id, what
         each inventory says of each id.
     """
@@ -71,6 +72,7 @@ class NetworkBook(_Observed):
     _named: dict[str, str] = field(factory=dict, init=False)
     _links: dict[str, set[str]] = field(factory=dict, init=False)
     _ports: dict[str, str] = field(factory=dict, init=False)
+    _within: dict[str, set[str]] = field(factory=dict, init=False)
     _records: dict[str, dict[tuple[str, str], str]] = field(factory=dict, init=False)
 
     def attach(self, link: str, network: str) -> None:
@@ -82,6 +84,7 @@ class NetworkBook(_Observed):
         self.detach(link)
         self._named[link] = network
         self._links.setdefault(network, set()).add(link)
+        self._within.setdefault(_namespace_of(link), set()).add(link)
         self._changed((link,))
 
     def attach_port(self, link: str, prefix: str) -> None:
@@ -93,6 +96,7 @@ class NetworkBook(_Observed):
         """
         self.detach(link)
         self._ports[link] = prefix
+        self._within.setdefault(_namespace_of(link), set()).add(link)
         self._changed((link,))
 
     def detach(self, link: str) -> None:
@@ -102,10 +106,9 @@ class NetworkBook(_Observed):
         prefix = self._ports.pop(link, None)
         network = self._named.pop(link, None)
         if network is not None:
-            self._links[network].discard(link)
-            if not self._links[network]:
-                del self._links[network]
+            _discard(self._links, network, link)
         if network is not None or prefix is not None:
+            _discard(self._within, _namespace_of(link), link)
             self._changed((link,))
 
     def enter(self, inventory: str, port_id: str, network: str | None) -> None:
@@ -148,6 +151,30 @@ class NetworkBook(_Observed):
         """
         of_routers = [link for link in self._ports if self.name_of(link) == network]
         return [*self._links.get(network, ()), *of_routers]
+
+    def links_in(self, namespace: str) -> list[str]:
+        """
+        List the attached links of a namespace.
+
+        @param namespace: Its name.
+        """
+        return sorted(self._within.get(namespace, ()))
+
+
+def _namespace_of(link: str) -> str:
+    """
+    Tell the namespace of a link.
+    """
+    return link.partition("/")[0]
+
+
+def _discard(index: dict[str, set[str]], key: str, link: str) -> None:
+    """
+    Take a link out of an index.
+    """
+    index[key].discard(link)
+    if not index[key]:
+        del index[key]
 
 
 @define
