@@ -63,14 +63,14 @@ class Instance:
         """
         Its address.
         """
-        return f"10.0.0.{self.number}"
+        return f"10.0.{self.number >> 8}.{self.number & 255}"
 
     @property
     def mac(self) -> str:
         """
         Its MAC address.
         """
-        return f"fa:16:3e:00:00:{self.number:02x}"
+        return f"fa:16:3e:00:{self.number >> 8:02x}:{self.number & 255:02x}"
 
     @property
     def name(self) -> bytes:
@@ -382,6 +382,7 @@ class Nova:
     @ivar wanted: How many were asked for.
     @ivar arrived: All requests that arrived whole, in order.
     @ivar does: What becomes of the next ones.
+    @ivar signs: By what an instance calls itself, the fields that must come with it.
     @ivar refusing: The hosts that refuse connections.
     @ivar deaf: The hosts that answer no handshake.
     """
@@ -397,7 +398,7 @@ class Nova:
         self.refusing: set[str] = set()
         self.deaf: set[str] = set()
         self._unheard: list[tuple[str, Factory[NovaConnection], Deferred[Any]]] = []
-        self._signs = {instance.name: instance.signs() for instance in instances}
+        self.signs = {instance.name: instance.signs() for instance in instances}
 
     def connect(
         self, endpoint: Endpoint, factory: Factory[NovaConnection], _seconds: float
@@ -433,9 +434,17 @@ class Nova:
         """
         Have an instance's port be another's, which it signs for from now on.
         """
-        self._signs[instance.name] = {
-            **heir.signs(),
-            b"x-forwarded-for": instance.address.encode(),
+        self.expect(instance, heir, instance.address)
+
+    def expect(self, sender: Instance, owner: Instance, address: str) -> None:
+        """
+        Have whoever names itself as an instance be signed for as another from now on.
+
+        @param address: The address that it asks from.
+        """
+        self.signs[sender.name] = {
+            **owner.signs(),
+            b"x-forwarded-for": address.encode(),
         }
 
     def read(self, line: Line) -> bool:
@@ -478,7 +487,7 @@ class Nova:
         ]
         (sender,) = (value for name, value in fields if name == b"user-agent")
         signs = sorted(each for each in fields if each[0].startswith(b"x-"))
-        signs_of = self._signs[sender]
+        signs_of = self.signs[sender]
         assert signs == sorted(signs_of.items()), signs
         return signs_of[b"x-instance-id"]
 
@@ -501,9 +510,12 @@ class Chain:
         hosts: Sequence[str] = ("a",),
         connections: int = 8,
         instances: Sequence[Instance] = (VICTIM, CANARY, *CROWD),
+        waiting: int = 64,
     ) -> None:
         """
         Begin with an honest Nova, and nobody connected.
+
+        @param waiting: How many of a network may wait without being identified.
         """
         self.world = World()
         self.clock = self.world.clock
@@ -528,14 +540,14 @@ class Chain:
             Signer(SECRET),
             self.clock,
             Random(1),
-            Shares(4, 64, 1000),
+            Shares(4, waiting, 1000),
             Shares(8),
             Hold(),
         )
         self.pool.observe_recovery(self.proxy.nova_recovered)
         self.world.books.neighbours.observe_flips(self.proxy.path_changed)
         self.front = Front(
-            self.proxy, self.clock, self.sweep, ChannelBounds(), Shares(99, 99, 999)
+            self.proxy, self.clock, self.sweep, ChannelBounds(), Shares(99, 999, 999)
         )
         self.guests: list[Guest] = []
 
