@@ -128,7 +128,7 @@ def is_served(namespace: str, device: str) -> bool:
     """
     if is_router(namespace):
         return device.startswith(ROUTER_DEVICE)
-    return device not in ("lo", "gretap0", "erspan0")
+    return device not in ("", "lo", "gretap0", "erspan0")
 
 
 def place_of(rules: Sequence[Rule], namespace: str, want: Want) -> tuple[str, int]:
@@ -196,7 +196,7 @@ def listen(address: str, port: int, device: str | None = None) -> socket.socket:
             opened.setsockopt(
                 socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode()
             )
-            scope = socket.if_nametoindex(device)
+            scope = _index_of(device)
         opened.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, _WITH_FRAME)
         opened.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
         # What it accepts has this from it (tcp_create_openreq_child copies the socket).
@@ -213,6 +213,18 @@ def listen(address: str, port: int, device: str | None = None) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def _index_of(device: str) -> int:
+    """
+    Find the index of a device.
+
+    @raise OSError: With a number, which not every Python gives it.
+    """
+    try:
+        return socket.if_nametoindex(device)
+    except OSError as error:
+        raise OSError(errno.ENODEV, str(error)) from None
 
 
 def open_home() -> int:
@@ -293,7 +305,8 @@ def _last_error() -> OSError:
 
 def open_all(
     rules: Sequence[Rule],
-    path: str,
+    directory: str,
+    namespace: str,
     identity: Identity,
     home: int,
     wanted: Sequence[Want],
@@ -301,19 +314,19 @@ def open_all(
     """
     Open some sockets in one namespace.
 
-    @param path: The namespace's name, as a file; its last part is checked.
+    @param directory: Where the names of the namespaces are.
+    @param namespace: The name of the one.
 
     @return: For each, it or why there is none.
 
-    @raise OSError: If none could be opened, as L{in_namespace} does.
+    @raise OSError: If none could be opened, as L{check_name} and L{in_namespace} do.
     """
-    namespace = os.path.basename(path)
     check_name(rules, namespace)
 
     def work() -> list[socket.socket | OSError]:
         return [_try_to_open(rules, namespace, want) for want in wanted]
 
-    return in_namespace(path, identity, home, work)
+    return in_namespace(os.path.join(directory, namespace), identity, home, work)
 
 
 def _try_to_open(
@@ -374,9 +387,7 @@ def answer(
     except ValueError:
         return json.dumps([0, []]).encode(), []
     try:
-        path = os.path.join(directory, namespace)
-        check_name(rules, namespace)
-        opened = open_all(rules, path, identity, home, wants)
+        opened = open_all(rules, directory, namespace, identity, home, wants)
     except (OSError, ValueError) as error:
         opened = [_as_error(error)] * len(wants)
     sockets = [each for each in opened if isinstance(each, socket.socket)]
@@ -388,7 +399,9 @@ def _as_error(error: OSError | ValueError) -> OSError:
     """
     Say by a number what is wrong; names can hold what no file's can.
     """
-    return error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+    if isinstance(error, OSError) and error.errno:
+        return error
+    return OSError(errno.EINVAL, str(error))
 
 
 def serve(channel: socket.socket, rules: Sequence[Rule], directory: str) -> None:

@@ -105,6 +105,7 @@ class Namespaces(Service):
         reactor: Any,
         directory: str = DIRECTORY,
         identify: Callable[[str], Identity | None] = identity_of,
+        cookie_of: Callable[[socket.socket], int | None] = cookie_of,
     ) -> None:
         """
         Prepare; nothing is looked at before it is started.
@@ -118,6 +119,7 @@ class Namespaces(Service):
         @param reactor: The reactor, and the clock.
         @param directory: Where the names of namespaces are.
         @param identify: Tells which namespace a path stands for.
+        @param cookie_of: Tells in which namespace a socket is.
         """
         self._rules = sorted(rules, key=lambda r: not (r.port or r.router_port))
         self._opener = opener
@@ -127,6 +129,7 @@ class Namespaces(Service):
         self._reactor = reactor
         self._directory = directory
         self._identify = identify
+        self._cookie_of = cookie_of
         self._held: dict[str, Namespace] = {}
         self._tries: dict[str, int] = {}
         self._problem: str | None = None
@@ -341,7 +344,7 @@ class Namespaces(Service):
 
         @raise OSError: If it is in another; it is closed.
         """
-        cookie = cookie_of(opened)
+        cookie = self._cookie_of(opened)
         if held.cookie is None:
             held.cookie = cookie
         if cookie != held.cookie:

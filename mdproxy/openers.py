@@ -184,8 +184,9 @@ class InPlaceOpener:
         """
         if self._home is None:
             raise OSError(errno.EPIPE, "the opener was not started")
-        path = os.path.join(self._directory, namespace)
-        return broker.open_all(self._rules, path, identity, self._home, wanted)
+        return broker.open_all(
+            self._rules, self._directory, namespace, identity, self._home, wanted
+        )
 
 
 def broker_command(descriptor: int, directory: str, rules: Sequence[Rule]) -> list[str]:
