@@ -277,7 +277,7 @@ class ReuseTests(ScenarioTestCase):
         On a routed network the new lease names the new instance at once, and in between
         the old lease names nobody.
         """
-        seen = {"identify_by": "lease", "mac": None}
+        seen: dict[str, Any] = {"identify_by": "lease", "mac": None}
         self.world.lease(VICTIM.mac)
         self.assert_served(self.ask(**seen))
         self.know(CANARY.port)
