@@ -31,10 +31,10 @@ from mdproxy.http.client import (
 from mdproxy.interfaces import IExchange, IUpstream
 from mdproxy.inventory.listing import read_listing
 from mdproxy.model import Malformed, Request, ResponseHead
+from mdproxy.pool import make_upstream
 from mdproxy.settings import printable
 from mdproxy.signing import Signer
 from mdproxy.sweep import Sweep
-from mdproxy.tap import make_upstream
 
 #: The largest inventory that is read.
 MAX_SIZE = 4 << 20

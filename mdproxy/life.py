@@ -5,7 +5,9 @@ Starting, stopping and signals.
 
 from __future__ import annotations
 
+import resource
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,42 @@ from twisted.logger import Logger
 
 from mdproxy.http.front import Front
 from mdproxy.upstream import Upstream
+
+
+def go_by_steady_time(reactor: Any) -> None:
+    """
+    Have a reactor's timers go by a clock that nobody sets.
+
+    Twisted's go by the wall clock (twisted/python/runtime.py, C{seconds}): where that
+    is set back by a day every timer waits for a day more, and where it is set forward
+    all go off at once.
+
+    @param reactor: A real one, before anything is scheduled on it.
+    """
+    reactor.seconds = time.monotonic
+
+
+def raise_file_limit(
+    get: Callable[[int], tuple[int, int]] = resource.getrlimit,
+    put: Callable[[int, tuple[int, int]], None] = resource.setrlimit,
+) -> int:
+    """
+    Let the process have as many files open as it may.
+
+    The limit that counts is low by default, for the sake of programs that use
+    C{select}: 1024 would not do for the sockets of a thousand networks.
+
+    @return: How many files may be open.
+    """
+    soft, hard = get(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return soft
+    try:
+        put(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        # Nobody else can raise it, either: it stays, and is shown.
+        return soft
+    return hard
 
 
 class InOrder(MultiService):

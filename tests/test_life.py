@@ -4,7 +4,10 @@ Tests for L{mdproxy.life}.
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,12 +19,93 @@ from twisted.python.failure import Failure
 
 from mdproxy.http.front import ChannelBounds, Front
 from mdproxy.http.server import Channel
-from mdproxy.life import FrontService, InOrder, Signals
+from mdproxy.life import FrontService, InOrder, Signals, raise_file_limit
 from mdproxy.limits import Shares
 from mdproxy.model import Caller
 from mdproxy.sweep import Sweep
 from tests.playbook import Script, Wire
 from tests.secrecy import SecrecyTestCase
+
+#: A process whose wall clock is set after a timer for a moment and one for an hour
+#: were started; it ends with the first, and says whether the second went off.
+CLOCK = """
+import sys
+import time
+
+wall, shift = time.time, [0.0]
+time.time = lambda: wall() + shift[0]
+from twisted.internet import reactor
+from mdproxy.life import go_by_steady_time
+
+went_off = []
+go_by_steady_time(reactor)
+reactor.callLater(0.1, reactor.stop)
+reactor.callLater(3600, went_off.append, "late")
+reactor.callWhenRunning(shift.__setitem__, 0, float(sys.argv[1]))
+reactor.run()
+print(went_off)
+"""
+
+
+class SteadyTimeTests(SecrecyTestCase):
+    """
+    Tests for L{go_by_steady_time<mdproxy.life.go_by_steady_time>}.
+    """
+
+    def test_the_clock_is_set(self) -> None:
+        """
+        D11: Where the wall clock is set by a day, back or forward, timers go off when
+        their time has passed, and no others do.
+        """
+        for days in (-1, 1):
+            found = subprocess.run(
+                [sys.executable, "-c", CLOCK, str(days * 86400)],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                stdout=subprocess.PIPE,
+                timeout=60,
+                check=True,
+            )
+            self.assertEqual(found.stdout, b"[]\n")
+
+
+class FileLimitTests(SecrecyTestCase):
+    """
+    Tests for L{raise_file_limit}.
+    """
+
+    def raised(self, soft: int, hard: int, fault: Exception | None = None) -> Any:
+        """
+        Raise a limit.
+
+        @return: What it is then, and what was asked for.
+        """
+        asked: list[tuple[int, int]] = []
+
+        def put(_which: int, limits: tuple[int, int]) -> None:
+            asked.append(limits)
+            if fault is not None:
+                raise fault
+
+        return raise_file_limit(lambda _which: (soft, hard), put), asked
+
+    def test_raised(self) -> None:
+        """
+        The limit that counts becomes the highest that there may be.
+        """
+        self.assertEqual(self.raised(1024, 65536), (65536, [(65536, 65536)]))
+
+    def test_high_already(self) -> None:
+        """
+        Where it is that nothing is done.
+        """
+        self.assertEqual(self.raised(65536, 65536), (65536, []))
+
+    def test_not_to_be_raised(self) -> None:
+        """
+        Where it can't be raised it stays.
+        """
+        for fault in (OSError(), ValueError()):
+            self.assertEqual(self.raised(1024, 65536, fault), (1024, [(65536, 65536)]))
 
 
 class Part(Service):

@@ -27,6 +27,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
+from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
@@ -34,6 +35,7 @@ from mdproxy.life import FrontService, InOrder, Signals
 from mdproxy.lookup.decision import Policy
 from mdproxy.model import Caller, Neighbour, Request
 from mdproxy.nova_config import TlsFiles
+from mdproxy.openers import BrokerOpener, InPlaceOpener, Opening
 from mdproxy.proxy import Hold, ReverseProxyResource
 from mdproxy.sweep import PERIOD
 from mdproxy.tap import Options, makeService
@@ -151,11 +153,14 @@ class MakeServiceTests(SecrecyTestCase):
         self.says = write_config(Path(self.mktemp()), more)
         return self.make_of(self.says["config"])
 
-    def make_of(self, config: Path) -> Any:
+    def make_of(self, config: Path, parent: Any = None) -> Any:
         """
         Make the service of a configuration file.
+
+        @param parent: The options of C{twistd}.
         """
         options = Options()
+        options.parent = parent
         options.parseOptions(["--config-file", str(config)])
         self.reactor = AdoptingReactor()
         return makeService(options, self.reactor)
@@ -192,6 +197,26 @@ class MakeServiceTests(SecrecyTestCase):
         self.assertEqual((port, interface), (self.says["introspection"], "127.0.0.1"))
         self.assertEqual(self.reactor.unixServers, [])
         self.successResultOf(service.stopService())
+
+    def test_broker(self) -> None:
+        """
+        Root that becomes another user has a broker open sockets in namespaces, which
+        is started before all sources; whoever stays what he is opens them himself.
+        """
+        root = os.geteuid() == 0
+        listener = "[listener:ns]\nkind = namespaces\n"
+        for uid, kind in (
+            (None, InPlaceOpener),
+            (0, InPlaceOpener),
+            (65534, BrokerOpener if root else InPlaceOpener),
+        ):
+            config = write_config(Path(self.mktemp()), listener)["config"]
+            parent: Any = ServerOptions()
+            parent["uid"] = uid
+            service = self.make_of(config, parent)
+            (opening,) = (part for part in service if isinstance(part, Opening))
+            self.assertIsInstance(opening.opener, kind)
+            self.assertEqual(list(service).index(opening), len(list(service)) - 4)
 
     def test_stops(self) -> None:
         """
@@ -233,7 +258,10 @@ class MakeServiceTests(SecrecyTestCase):
         status = self.read_page(b"/status")
         self.assertEqual(
             list(status),
-            ["configuration", "listeners", "sources", "upstream", "proxy", "front"],
+            [
+                *("configuration", "listeners", "sources", "lookup", "upstream"),
+                *("proxy", "front"),
+            ],
         )
         kinds = [source["kind"] for source in status["sources"]]
         self.assertEqual(kinds, ["neighbours", "static", "dnsmasq"])
@@ -744,6 +772,18 @@ class ProcessTests(TestCase):
         self.spawn("--logfile=/dev/full")
         await self.assert_lives()
         self.assertEqual(self.twistd.said, "")
+
+    async def test_limits(self) -> None:
+        """
+        It may have as many files open as the host lets it.
+        """
+        await self.start()
+        limits = Path(f"/proc/{self.process.pid}/limits").read_text()
+        (line,) = (x for x in limits.splitlines() if x.startswith("Max open files"))
+        _max, _open, _files, soft, hard, _unit = line.split()
+        self.assertEqual(soft, hard)
+        self.process.signalProcess("TERM")
+        await self.assert_ended_well()
 
     async def test_usage(self) -> None:
         """

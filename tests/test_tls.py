@@ -40,8 +40,8 @@ from mdproxy.http.client import (
 from mdproxy.http.transports import CountingTls
 from mdproxy.nova_config import Endpoint as NovaEndpoint
 from mdproxy.nova_config import TlsFiles, UpstreamConfig
+from mdproxy.pool import make_upstream
 from mdproxy.sweep import PERIOD, Sweep
-from mdproxy.tap import make_upstream
 from mdproxy.tls import ClientTls, TlsMisconfigured, client_tls
 from mdproxy.upstream import Endpoint, Extent, Upstream
 from tests.lab.certs import Certificates, KeyPair, make

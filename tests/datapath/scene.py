@@ -36,10 +36,10 @@ from mdproxy.limits import Rates, Shares
 from mdproxy.listeners import Listener, Place
 from mdproxy.model import Caller, Port, Request
 from mdproxy.nova_config import Endpoint, TlsFiles, UpstreamConfig
+from mdproxy.pool import make_upstream
 from mdproxy.proxy import Hold, ReverseProxyResource
 from mdproxy.signing import Signer
 from mdproxy.sweep import Sweep
-from mdproxy.tap import make_upstream
 from tests.outside import World
 from tests.relaying import Heard, read_response
 from tests.secrecy import SECRET

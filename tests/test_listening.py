@@ -1,0 +1,110 @@
+"""
+Tests for L{mdproxy.listening}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mdproxy.broker import Rule
+from mdproxy.config import AnyListener, ListenerConfig, NamespacesConfig, SocketConfig
+from mdproxy.http.front import ChannelBounds, Front
+from mdproxy.limits import Shares
+from mdproxy.listeners import IPV4, IPV6, Place
+from mdproxy.listening import make_listening, rules_of
+from mdproxy.openers import BrokerOpener, InPlaceOpener, Opening
+from mdproxy.sources import make_sources
+from mdproxy.sweep import Sweep
+from tests.playbook import Script
+from tests.test_config import PLAIN
+
+DEVICE = ListenerConfig("a", "device", "br0", None, 80, "net", "mac")
+ADDRESS = ListenerConfig("b", "address", None, "127.0.0.1", 81, "b", "address")
+NAMESPACES = NamespacesConfig("c", ("qdhcp-*", "qrouter-*"), 80, 9697)
+
+
+class ListeningTests(SynchronousTestCase):
+    """
+    Tests for L{make_listening}.
+    """
+
+    def make(self, *configs: AnyListener, sheds_root: bool = False) -> Any:
+        """
+        Make listeners.
+        """
+        reactor: Any = MemoryReactorClock()
+        front = Front(
+            Script(), reactor, Sweep(reactor), ChannelBounds(), Shares(4, 8, 16)
+        )
+        sources = make_sources(PLAIN, reactor)
+        return make_listening(configs, front, sources, reactor, sheds_root)
+
+    def test_devices_and_addresses(self) -> None:
+        """
+        A listener on a device has the link-local address of both families there, one
+        on an address that address; neither needs anything opened elsewhere.
+        """
+        listening = self.make(DEVICE, ADDRESS)
+        one, other = listening.parts
+        self.assertEqual(
+            (one.name, one.network, one._identify_by, one._device, one._places),
+            (
+                "a",
+                "net",
+                "mac",
+                "br0",
+                (Place(IPV4, 80, "br0"), Place(IPV6, 80, "br0")),
+            ),
+        )
+        self.assertEqual(
+            (other.network, other._identify_by, other._device, other._places),
+            ("b", "address", None, (Place("127.0.0.1", 81),)),
+        )
+        self.assertEqual(list(listening.accepting), [one, other])
+        self.assertNotIsInstance(listening.opening, Opening)
+        self.assertEqual([d["name"] for d in listening.describe()], ["a", "b"])
+
+    def test_namespaces(self) -> None:
+        """
+        All that is wanted of namespaces is one part, which has us open sockets there.
+        """
+        other = NamespacesConfig("d", ("ovnmeta-*",), 81, 82)
+        listening = self.make(NAMESPACES, DEVICE, other)
+        self.assertEqual(len(listening.parts), 2)
+        self.assertEqual(len(listening.describe()), 2)
+        opener = listening.opening.opener
+        self.assertIsInstance(opener, InPlaceOpener)
+        self.assertEqual(opener._rules, rules_of([NAMESPACES, other]))
+
+    def test_a_broker(self) -> None:
+        """
+        Where root is shed they are opened by the broker, which may open the same.
+        """
+        listening = self.make(NAMESPACES, sheds_root=True)
+        opener = listening.opening.opener
+        self.assertIsInstance(opener, BrokerOpener)
+        self.assertEqual(opener._rules, rules_of([NAMESPACES]))
+
+
+class RulesTests(SynchronousTestCase):
+    """
+    Tests for L{rules_of}.
+    """
+
+    def test_rules(self) -> None:
+        """
+        A listener in namespaces listens there; a UNIX socket whose callers have a MAC
+        looks for it there; nothing else is opened in any.
+        """
+        by_mac = SocketConfig("s", "/s", "user", (), ("ovnmeta-*",), "mac")
+        by_address = SocketConfig("t", "/t", "user", (), ("qdhcp-*",), "address")
+        self.assertEqual(
+            rules_of([DEVICE, by_mac, NAMESPACES, by_address]),
+            [
+                Rule("s", ("ovnmeta-*",), None, None),
+                Rule("c", ("qdhcp-*", "qrouter-*"), 80, 9697),
+            ],
+        )
