@@ -141,19 +141,20 @@ def client_tls(
 
 
 def describe_failure(
-    error: BaseException | None, connection: SSL.Connection | None
+    error: BaseException | None, connection: SSL.Connection | None, peer: str = "Nova"
 ) -> str:
     """
     Say in words why a TLS connection failed.
 
     @param error: What it was lost with.
     @param connection: The connection, which knows why a certificate was refused.
+    @param peer: With whom.
     """
     refusal = None if connection is None else _refusals.get(connection)
     if refusal is not None:
-        return f"Nova's certificate was refused: {refusal}"
+        return f"{peer}'s certificate was refused: {refusal}"
     if isinstance(error, CertificateRefused):
-        return f"Nova's certificate was refused: {error}"
+        return f"{peer}'s certificate was refused: {error}"
     if isinstance(error, SSL.Error) and error.args and error.args[0]:
         return "TLS failed: " + "; ".join(str(entry[-1]) for entry in error.args[0])
     return f"TLS failed: {type(error).__name__}"

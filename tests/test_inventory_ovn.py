@@ -1,0 +1,550 @@
+"""
+Tests for L{mdproxy.inventory.ovn} and L{mdproxy.inventory.ovn_watch}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mdproxy.interfaces import SourceState
+from mdproxy.inventory.ovn import OvnInventory, OvnPlace
+from mdproxy.lookup.books import NetworkBook, PortBook
+from mdproxy.ovsdb import Remote
+from tests.contracts import InventoryContract
+from tests.southbound import (
+    ADDRESS,
+    DATAPATH,
+    ELSEWHERE,
+    HERE,
+    MAC,
+    NETWORK,
+    PORT,
+    SCHEMA,
+    Southbound,
+    SouthboundContract,
+    chassis_row,
+    datapath_row,
+    make_inventory,
+    neutron_ids,
+    port_row,
+    uuid_of,
+    wire_map,
+    wire_set,
+    wire_uuid,
+)
+
+
+class OvnInventoryContractTests(InventoryContract, SynchronousTestCase):
+    """
+    The contract of inventories, on L{OvnInventory}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Begin with a database without ports.
+        """
+        self.outside = Southbound(Clock())
+        self.outside.put("Chassis", HERE, chassis_row("here"))
+        self.outside.put("Datapath_Binding", DATAPATH, datapath_row("red"))
+
+    def make_inventory(
+        self, reactor: MemoryReactorClock, book: PortBook
+    ) -> OvnInventory:
+        """
+        Make an inventory of the chassis.
+        """
+        self.outside.clock = reactor
+        return make_inventory(reactor, book, self.outside.connect)
+
+    def start(self) -> None:
+        """
+        Start an inventory that knows one port, and let it hear of it.
+        """
+        super().start()
+        self.settle(self.reactor)
+
+    def uuid(self, mac: str) -> str:
+        """
+        Name the row of a port.
+        """
+        return uuid_of(int(mac[-2:], 16), 3)
+
+    def put(self, mac: str, address: str) -> None:
+        """
+        Write a port, and say things that make sense again.
+        """
+        self.outside.is_garbled = False
+        ids = neutron_ids(addresses=(address,), network="red")
+        port_id = uuid_of(int(mac[-2:], 16), 4)
+        row = port_row(port_id, f"{mac} {address}", HERE, DATAPATH, ids)
+        self.outside.put("Port_Binding", self.uuid(mac), row)
+
+    def remove(self, mac: str) -> None:
+        """
+        Delete a port.
+        """
+        self.outside.erase("Port_Binding", self.uuid(mac))
+
+    def spoil(self) -> None:
+        """
+        Say nothing but nonsense.
+        """
+        self.outside.is_garbled = True
+        self.outside.shout(b"?")
+
+
+class _Case(SynchronousTestCase):
+    """
+    An inventory and a database in memory.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make them.
+        """
+        self.clock = Clock()
+        self.server = Southbound(self.clock)
+        self.book = PortBook()
+        self.networks = NetworkBook()
+        self.inventory = make_inventory(
+            self.clock, self.book, self.server.connect, None, self.networks
+        )
+
+    def start(self, place: OvnPlace | None = None) -> None:
+        """
+        Start the inventory.
+        """
+        if place is not None:
+            self.inventory = make_inventory(
+                self.clock, self.book, self.server.connect, place, self.networks
+            )
+        self.inventory.startService()
+        self.addCleanup(self.inventory.stopService)
+        self.clock.advance(0)
+
+    @property
+    def described(self) -> Any:
+        """
+        What the inventory says of itself.
+        """
+        return json.loads(json.dumps(self.inventory.describe()))
+
+
+class SouthboundTests(SouthboundContract, _Case):
+    """
+    What is promised of an inventory and a database, with the one in memory.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start.
+        """
+        super().setUp()
+        self.outside = self.server
+        self.furnish()
+        self.start()
+
+    def perform(self, scenario: Awaitable[None]) -> Any:
+        """
+        Carry out a scenario.
+        """
+        self.successResultOf(ensureDeferred(scenario))  # type: ignore[arg-type]
+
+    async def until(self, probe: Callable[[], object]) -> None:
+        """
+        Advance the clock.
+        """
+        for _ in range(20):
+            self.clock.advance(0.1)
+            if probe():
+                return
+        self.fail("it never was so")
+
+
+class OvnInventoryTests(_Case):
+    """
+    Tests for L{OvnInventory}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have one port here.
+        """
+        super().setUp()
+        self.server.put("Chassis", HERE, chassis_row("here"))
+        self.server.put("Datapath_Binding", DATAPATH, datapath_row())
+        self.server.put("Port_Binding", PORT, port_row())
+
+    def known(self) -> list[str]:
+        """
+        Name the addresses that are known.
+        """
+        return [
+            address
+            for number in range(1, 9)
+            for address in [f"10.0.0.{number}"]
+            if self.book.by_address(NETWORK, address)
+        ]
+
+    def test_away_and_back(self) -> None:
+        """
+        While the server is away what was known is kept, and called stale; when it is
+        back all that changed is known at once, and what is gone is gone.
+        """
+        self.start()
+        self.server.is_down = True
+        self.server.break_off()
+        self.assertEqual(self.inventory.state, SourceState.STALE)
+        self.clock.pump([1.0] * 20)
+        self.assertEqual(self.known(), [ADDRESS])
+        ids = neutron_ids(addresses=("10.0.0.2",))
+        row = port_row(uuid_of(2, 4), "fa:16:3e:00:00:02 10.0.0.2", ids=ids)
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.server.erase("Port_Binding", PORT)
+        self.server.is_down = False
+        self.clock.pump([1.0] * 9)
+        self.assertEqual(self.known(), ["10.0.0.2"])
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_dead_at_start(self) -> None:
+        """
+        A server that is away at the start makes it failed, with words, and is found
+        when it is there.
+        """
+        self.server.is_down = True
+        self.start()
+        self.assertEqual(self.inventory.state, SourceState.FAILED)
+        self.assertIn("/sb.sock can't be reached", self.described["problem"])
+        self.server.is_down = False
+        self.clock.pump([1.0] * 9)
+        self.assertEqual(self.known(), [ADDRESS])
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_broken_off_while_it_tells(self) -> None:
+        """
+        A connection that breaks before everything was told changes nothing.
+        """
+        self.start()
+        self.server.break_off()
+        self.server.erase("Port_Binding", PORT)
+        self.server.deaf_to = "monitor_cond_change"
+        self.clock.advance(1)
+        self.assertEqual(self.server.said[-1]["method"], "monitor_cond_change")
+        self.server.break_off()
+        self.assertEqual(self.known(), [ADDRESS])
+        self.assertEqual(self.inventory.state, SourceState.STALE)
+
+    def test_other_servers(self) -> None:
+        """
+        Of several servers the next is tried at once, and all again after a pause.
+        """
+        remotes = (Remote("tcp", "10.0.0.1", 6642), Remote("ssl", "10.0.0.2", 6642))
+        self.server.is_down = True
+        self.start(OvnPlace(remotes, "here"))
+        self.clock.advance(0.2)
+        self.assertEqual(self.server.tried, [*remotes])
+        self.clock.advance(0.2)
+        self.assertEqual(self.server.tried, [*remotes])
+        self.clock.pump([1.0, 0.2])
+        self.assertEqual(self.server.tried, [*remotes] * 2)
+
+    def test_lost_its_cluster(self) -> None:
+        """
+        A member of a cluster that says that it has lost the others is left, for it may
+        know old things only.
+        """
+        self.start()
+        self.server.put("Database", uuid_of(7), {"connected": False})
+        self.clock.advance(0)
+        self.assertEqual(self.inventory.state, SourceState.STALE)
+        self.assertIn("has lost its cluster", self.described["problem"])
+        self.clock.pump([1.0] * 9)
+        self.assertIn("has lost its cluster", self.described["problem"])
+        self.server.put("Database", uuid_of(7), {"connected": True})
+        self.clock.pump([1.0] * 9)
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_old_server(self) -> None:
+        """
+        A server and a database that are too old for some of what is asked will do.
+        """
+        self.server.is_old = True
+        old = json.loads(json.dumps(SCHEMA))
+        columns = old["tables"]["Port_Binding"]["columns"]
+        del columns["additional_chassis"], columns["port_security"]
+        self.server.schema = old
+        self.start()
+        self.assertEqual(self.known(), [ADDRESS])
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_strange_database(self) -> None:
+        """
+        A database without what is needed is said to be one.
+        """
+        strange = json.loads(json.dumps(SCHEMA))
+        del strange["tables"]["Port_Binding"]["columns"]["mac"]
+        self.server.schema = strange
+        self.start()
+        self.assertEqual(self.inventory.state, SourceState.FAILED)
+        self.assertIn("Port_Binding lacks what is needed", self.described["problem"])
+
+    def test_silent_server(self) -> None:
+        """
+        A server that does not answer an echo makes what is known stale within ten
+        seconds, and is left after some time.
+        """
+        self.start()
+        self.clock.pump([1.0] * 30)
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+        self.server.is_mute = True
+        self.clock.pump([1.0] * 10)
+        self.assertEqual(self.inventory.state, SourceState.STALE)
+        self.assertIn("does not answer", self.described["problem"])
+        self.assertEqual(len(self.server.conversations), 1)
+        self.clock.pump([1.0] * 22)
+        self.assertIn("is silent", self.described["problem"])
+        self.clock.pump([1.0] * 30)
+        self.server.is_mute = False
+        self.clock.pump([1.0] * 50)
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_server_that_tells_nothing(self) -> None:
+        """
+        A server that answers echoes, but not what it is asked for, is left.
+        """
+        self.server.deaf_to = "monitor_cond"
+        self.start()
+        self.clock.pump([1.0] * 33)
+        self.assertEqual(self.inventory.state, SourceState.FAILED)
+        self.assertIn("does not tell", self.described["problem"])
+
+    def test_refresh_of_a_silent_server(self) -> None:
+        """
+        Nobody waits for a silent server for long.
+        """
+        self.start()
+        self.server.is_mute = True
+        done = self.inventory.refresh(NETWORK, MAC)
+        self.clock.pump([0.1] * 15)
+        self.assertNoResult(done)
+        self.clock.pump([0.1] * 10)
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_refresh_without_a_server(self) -> None:
+        """
+        Nobody waits where there is no connection.
+        """
+        self.server.is_down = True
+        self.start()
+        self.assertIsNone(self.successResultOf(self.inventory.refresh(NETWORK, MAC)))
+
+    def test_echo(self) -> None:
+        """
+        The server's echo is answered.
+        """
+        self.start()
+        self.server.shout(b'{"method":"echo","params":["x"],"id":"echo"}')
+        self.clock.advance(0)
+        self.assertEqual(
+            self.server.said[-1], {"id": "echo", "result": ["x"], "error": None}
+        )
+
+    def test_another_port_with_the_mac(self) -> None:
+        """
+        Two ports of a network with one MAC are both in the book, where they are seen to
+        be ambiguous, as Neutron refuses whoever matches more than one row.
+        """
+        self.server.put("Port_Binding", uuid_of(2, 3), port_row(uuid_of(2, 4)))
+        self.start()
+        self.assertEqual(len(self.book.by_mac(NETWORK, MAC)), 2)
+
+    def test_knows(self) -> None:
+        """
+        It can know networks of Neutron's names only, not those of routers' links, and
+        none with a port whose MAC Neutron does not tell.
+        """
+        self.start()
+        other = uuid_of(5)
+        self.assertTrue(self.inventory.knows(NETWORK))
+        self.assertTrue(self.inventory.knows(other))
+        self.assertFalse(self.inventory.knows("red"))
+        self.assertFalse(self.inventory.knows("qrouter-x/qr-y"))
+        self.server.put("Port_Binding", PORT, {"mac": "unknown"})
+        self.clock.advance(0)
+        self.assertFalse(self.inventory.knows(NETWORK))
+        self.assertTrue(self.inventory.knows(other))
+        self.assertEqual(self.described["networks_in_doubt"], [NETWORK])
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_while_conditions_change(self) -> None:
+        """
+        Nothing is sure while the server has been asked for more and not answered.
+        """
+        self.start()
+        row = port_row(uuid_of(2, 4), datapath=uuid_of(2, 2))
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.server.is_mute = True
+        self.clock.advance(0)
+        self.assertFalse(self.inventory.knows(uuid_of(5)))
+        self.assertEqual(self.known(), [ADDRESS])
+
+    def test_removed_while_conditions_change(self) -> None:
+        """
+        What is gone is gone, also while the server has been asked for more.
+        """
+        self.start()
+        row = port_row(uuid_of(2, 4), datapath=uuid_of(2, 2))
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.server.erase("Port_Binding", PORT)
+        self.server.is_mute = True
+        self.clock.advance(0)
+        self.assertEqual(self.known(), [])
+
+    def test_bad_row(self) -> None:
+        """
+        A row with nonsense costs its own port and the certainty about its network, and
+        is told; the others are as they were.
+        """
+        row = port_row(uuid_of(2, 4), "fa:16:3e:00:00:02 10.0.0.x")
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.start()
+        self.assertEqual(self.known(), [ADDRESS])
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+        self.assertIn("10.0.0.x", self.described["problem"])
+        self.assertFalse(self.inventory.knows(NETWORK))
+
+    def test_found_by_hostname(self) -> None:
+        """
+        Without a name the chassis is found by the host's; of two nobody knows which.
+        """
+        remotes = (Remote("unix", "/sb.sock"),)
+        self.start(OvnPlace(remotes))
+        self.assertEqual(self.known(), [ADDRESS])
+        twin = {"name": "twin", "hostname": "here"}
+        self.server.put("Chassis", uuid_of(8, 1), twin)
+        self.clock.advance(0)
+        self.assertEqual(self.known(), [])
+        self.assertIn("2 chassis", self.described["problem"])
+        self.server.erase("Chassis", uuid_of(8, 1))
+        self.clock.advance(0)
+        self.assertEqual(self.known(), [ADDRESS])
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_no_chassis(self) -> None:
+        """
+        A host that the database does not know knows nothing.
+        """
+        self.server.erase("Chassis", HERE)
+        self.start()
+        self.assertEqual(self.inventory.state, SourceState.FAILED)
+        self.assertIn("no chassis with name here", self.described["problem"])
+
+    def test_router_port(self) -> None:
+        """
+        The network of a router's port that is bound here is told while it is.
+        """
+        self.networks.attach_port("qrouter-x/qr-y", uuid_of(2, 4)[:11])
+        ids = neutron_ids("network:router_interface", uuid_of(6))
+        row = port_row(uuid_of(2, 4), ids=ids, type="l3gateway")
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.start()
+        self.assertEqual(self.networks.name_of("qrouter-x/qr-y"), NETWORK)
+        self.server.erase("Port_Binding", uuid_of(2, 3))
+        self.clock.advance(0)
+        self.assertEqual(self.networks.name_of("qrouter-x/qr-y"), "qrouter-x/qr-y")
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.clock.advance(0)
+        self.inventory.stopService()
+        self.assertEqual(self.networks.name_of("qrouter-x/qr-y"), "qrouter-x/qr-y")
+        self.inventory.startService()
+
+    def test_started_again(self) -> None:
+        """
+        After a stop, whatever the old connection does is nobody's affair.
+        """
+        self.start()
+        self.inventory.stopService()
+        self.assertEqual(self.server.conversations, [])
+        self.inventory.startService()
+        self.clock.advance(0)
+        self.assertEqual(len(self.server.conversations), 1)
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_notifications_that_nobody_asked_for(self) -> None:
+        """
+        Updates of other monitors, tables and methods cost the connection and nothing
+        else.
+        """
+        self.start()
+        for method, params in (
+            ("update", ["OVN_Southbound", {}]),
+            ("update2", ["other", {}]),
+            ("update2", ["OVN_Southbound", {"Other": {}}]),
+            ("update2", ["OVN_Southbound", []]),
+            ("update2", ["OVN_Southbound"]),
+            ("update2", ["_Server", {"Database": {"x": {"modify": {}}}}]),
+        ):
+            message = {"method": method, "params": params, "id": None}
+            self.server.shout(json.dumps(message).encode())
+            self.clock.advance(0)
+            self.assertEqual(self.server.conversations, [])
+            self.assertEqual(self.known(), [ADDRESS])
+            self.assertEqual(self.inventory.state, SourceState.STALE)
+            self.clock.pump([1.0] * 9)
+            self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_elsewhere_all_the_same(self) -> None:
+        """
+        A row of another chassis counts for nothing, though the server sends it.
+        """
+        self.start()
+        self.server.conversations[0].monitors["OVN_Southbound"]["Port_Binding"][1] = []
+        row = port_row(
+            uuid_of(2, 4),
+            "fa:16:3e:00:00:02 10.0.0.2",
+            ELSEWHERE,
+            ids=neutron_ids(addresses=("10.0.0.2",)),
+        )
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.clock.advance(0)
+        self.assertEqual(self.described["rows"], 2)
+        self.assertEqual(self.known(), [ADDRESS])
+
+    def test_describes_what_it_sees(self) -> None:
+        """
+        The operator is told where it is connected and how much it knows.
+        """
+        self.start()
+        self.clock.advance(2)
+        described = self.described
+        self.assertEqual(described["server"], "unix:/sb.sock")
+        self.assertEqual(
+            [described[key] for key in ("rows", "ports", "networks", "connections")],
+            [1, 1, 1, 1],
+        )
+        self.assertEqual(described["told_age"], 2)
+
+    def test_renamed_network(self) -> None:
+        """
+        What rests on another row follows it.
+        """
+        self.start()
+        other = uuid_of(5)
+        self.server.put("Datapath_Binding", DATAPATH, datapath_row(other))
+        self.clock.advance(0)
+        self.assertEqual(len(self.book), 0)
+        ids = neutron_ids(network=other)
+        self.server.put("Port_Binding", PORT, {"external_ids": wire_map(ids)})
+        self.clock.advance(0)
+        self.assertEqual(len(self.book.by_mac(other, MAC)), 1)
+        self.server.put("Port_Binding", PORT, {"chassis": wire_set()})
+        self.server.put("Port_Binding", PORT, {"chassis": wire_uuid(HERE)})
+        self.clock.advance(0)
+        self.assertEqual(len(self.book.by_mac(other, MAC)), 1)
