@@ -8,7 +8,10 @@ or reads anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import os
+import socket
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -17,6 +20,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from mdproxy.broker import ROUTE, Identity, Rule, Want, check_name, place_of
 from mdproxy.headers import Fields, for_instance
 from mdproxy.interfaces import (
     IExchange,
@@ -235,6 +239,74 @@ class FakeNeighbours:
             self.book.forget(network, address, now)
         else:
             self.book.learn(Neighbour(network, address, mac), now)
+
+
+@define(eq=False)
+class FakeOpener:
+    """
+    An opener of namespaces in memory; what it opens are plain sockets.
+
+    @ivar rules: What may be opened.
+    @ivar there: The namespaces that there are, by name.
+    @ivar taken: By namespace and kind of socket, why it can't be opened.
+    @ivar error: Why nothing can be opened at all.
+    @ivar opened: What was opened, by namespace.
+    @ivar sockets: All that was opened.
+    """
+
+    rules: Sequence[Rule]
+    there: dict[str, Identity] = field(factory=dict)
+    taken: dict[tuple[str, str], int] = field(factory=dict)
+    error: int | None = None
+    problem: str | None = None
+    opened: list[tuple[str, Want]] = field(factory=list)
+    sockets: list[socket.socket] = field(factory=list)
+    _started: bool = False
+
+    def start(self) -> None:
+        """
+        Provide L{Opener.start<mdproxy.openers.Opener.start>}.
+        """
+        self._started = True
+
+    def stop(self) -> None:
+        """
+        Provide L{Opener.stop<mdproxy.openers.Opener.stop>}.
+        """
+        self._started = False
+
+    def open(
+        self, namespace: str, identity: Identity, wanted: Sequence[Want]
+    ) -> list[socket.socket | OSError]:
+        """
+        Provide L{Opener.open<mdproxy.openers.Opener.open>}.
+        """
+        number = self.error if self._started else errno.EPIPE
+        if number is None:
+            check_name(self.rules, namespace)
+            there = self.there.get(namespace)
+            if there != identity:
+                number = errno.ENOENT if there is None else errno.ESTALE
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+        return [self._open(namespace, want) for want in wanted]
+
+    def _open(self, namespace: str, want: Want) -> socket.socket | OSError:
+        """
+        Open a socket.
+        """
+        number = self.taken.get((namespace, want.kind))
+        if number is not None:
+            return OSError(number, os.strerror(number))
+        try:
+            if want.kind != ROUTE:
+                place_of(self.rules, namespace, want)
+        except OSError as error:
+            return error
+        self.opened.append((namespace, want))
+        opened = socket.socket()
+        self.sockets.append(opened)
+        return opened
 
 
 @implementer(IInventory)

@@ -32,6 +32,7 @@ from mdproxy.openers import (
     cookie_of,
     identity_of,
 )
+from mdproxy.testing import FakeOpener
 from tests.opening import RULES, OpenerContract
 from tests.secrecy import SecrecyTestCase
 
@@ -102,6 +103,18 @@ class InPlaceOpenerTests(OpenerContract, SynchronousTestCase):
         Provide L{OpenerContract.make_opener}.
         """
         return InPlaceOpener(RULES, self.directory)
+
+
+class FakeOpenerTests(OpenerContract, SynchronousTestCase):
+    """
+    Tests for L{FakeOpener<mdproxy.testing.FakeOpener>}.
+    """
+
+    def make_opener(self) -> Opener:
+        """
+        Provide L{OpenerContract.make_opener}.
+        """
+        return FakeOpener(RULES, {"qdhcp-plain": (0, 0)})
 
 
 class BrokerOpenerTests(OpenerContract, SecrecyTestCase):
