@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.inventory.page import Page
-from mdproxy.lookup.books import PortBook
+from mdproxy.inventory.page import Page, RouterPage
+from mdproxy.lookup.books import NetworkBook, PortBook
 from mdproxy.model import Port
 
 MAC = "fa:16:3e:00:00:01"
@@ -80,3 +80,57 @@ class PageTests(SynchronousTestCase):
         self.told.clear()
         self.page.show()
         self.assertEqual((self.known(), self.told), ((ONE,), []))
+
+
+PORT_ID = "0123456789a-bcd-efgh"
+
+
+class RouterPageTests(SynchronousTestCase):
+    """
+    Tests for L{RouterPage}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a page that is not shown, of a book with a router's link.
+        """
+        self.book = NetworkBook()
+        self.book.attach_port("qrouter-r/qr-x", PORT_ID[:11])
+        self.page = RouterPage(self.book)
+
+    def name(self) -> str:
+        """
+        Tell what the link's network is called: by the book, and so by the page.
+        """
+        name = self.book.name_of("qrouter-r/qr-x")
+        self.assertEqual(self.page.name_of("qrouter-r/qr-x"), name)
+        return name
+
+    def test_shown_and_hidden(self) -> None:
+        """
+        The book has what was entered from the moment that the page is shown until it
+        is hidden, and what was entered meanwhile when it is shown again.
+        """
+        self.page.enter("inv", PORT_ID, "red")
+        self.assertEqual(self.name(), "qrouter-r/qr-x")
+        self.page.show()
+        self.assertEqual(self.name(), "red")
+        self.page.enter("inv", PORT_ID, "blue")
+        self.assertEqual(self.name(), "blue")
+        self.page.hide()
+        self.assertEqual(self.name(), "qrouter-r/qr-x")
+        self.page.enter("inv", PORT_ID, "red")
+        self.page.show()
+        self.assertEqual(self.name(), "red")
+
+    def test_gone(self) -> None:
+        """
+        A port that is gone is gone, shown or not.
+        """
+        self.page.enter("inv", PORT_ID, "red")
+        self.page.enter("inv", PORT_ID, None)
+        self.page.show()
+        self.assertEqual(self.name(), "qrouter-r/qr-x")
+        self.page.enter("inv", PORT_ID, "red")
+        self.page.enter("inv", PORT_ID, None)
+        self.assertEqual(self.name(), "qrouter-r/qr-x")
