@@ -84,6 +84,13 @@ class Wire(StringTransport):
         self.seen, self._out = self.seen + self._out[:size], self._out[size:]
         self.taken += size
 
+    @property
+    def is_sent(self) -> bool:
+        """
+        Whether nothing waits to be sent.
+        """
+        return not self._out
+
     def getHandle(self) -> Wire:
         """
         Provide C{ISystemHandle.getHandle}: the socket is we.

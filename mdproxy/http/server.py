@@ -34,6 +34,12 @@ _LINGER_BYTES: Final = 1 << 20
 #: How much is read in one go: as many of the smallest requests as do no harm.
 _PIECE: Final = 2048
 
+#: What some refusals say beside their status.
+_FIELDS: Final = {
+    405: b"Allow: GET, HEAD, POST, PUT\r\n",
+    503: b"Retry-After: 1\r\n",
+}
+
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -109,13 +115,26 @@ class Channel(Protocol):
         if caller is None:
             self._front.refused["no-caller"] += 1
             self.transport.abortConnection()
-            return
-        if not self._front.admit(self, caller):
+        elif not self._arrive(caller):
             self.transport.abortConnection()
-            return
-        self._caller = caller
-        self.transport.registerProducer(self, True)
-        self._bound_reading()
+        else:
+            self._caller = caller
+            self.transport.registerProducer(self, True)
+            self._bound_reading()
+
+    def _arrive(self, caller: Caller) -> bool:
+        """
+        Take a place.
+
+        @return: Whether there was one.
+        """
+        return self._front.admit(self, caller)
+
+    def _depart(self, caller: Caller) -> None:
+        """
+        Give it back.
+        """
+        self._front.let_go(self, caller)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
@@ -130,7 +149,7 @@ class Channel(Protocol):
         self._request = None
         if answering is not None:
             answering.cancel()
-        self._front.let_go(self, self._caller)
+        self._depart(self._caller)
 
     def readConnectionLost(self) -> None:
         """
@@ -390,11 +409,11 @@ class Channel(Protocol):
             return
         self._front.refused[str(bad.status)] += 1
         phrase = _PHRASES[bad.status]
-        allow = b"Allow: GET, HEAD, POST, PUT\r\n" if bad.status == 405 else b""
+        more = _FIELDS.get(bad.status, b"")
         self.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Type: text/plain\r\n%bContent-Length: %d\r\n"
             b"Connection: close\r\n\r\n%b\n"
-            % (bad.status, phrase, allow, len(phrase) + 1, phrase)
+            % (bad.status, phrase, more, len(phrase) + 1, phrase)
         )
         self._end()
 

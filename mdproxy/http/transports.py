@@ -21,16 +21,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from errno import ENOBUFS, EWOULDBLOCK
 from functools import cache, partial
+from socket import socket
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
-from twisted.internet import main, tcp
+from twisted.internet import main, tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConnector,
     IListeningPort,
     IOpenSSLClientConnectionCreator,
+    IProtocol,
     IProtocolFactory,
 )
 from twisted.internet.posixbase import PosixReactorBase
@@ -169,6 +171,13 @@ class _AtOnce(tcp.Connection):
         Whether something waits for the end of the turn.
         """
         return self._outgoing is not None
+
+    @property
+    def is_sent(self) -> bool:
+        """
+        Whether the kernel has been given everything that was written.
+        """
+        return not (self._outgoing or self._tempDataBuffer or self.dataBuffer)
 
     def flush(self) -> None:
         """
@@ -330,6 +339,12 @@ class _Server(_AtOnce, tcp.Server):
     """
 
 
+class _UnixServer(_AtOnce, unix.Server):
+    """
+    The server side of a connection on a UNIX socket.
+    """
+
+
 class _Client(_AtOnce, tcp.Client):
     """
     The client side of a connection.
@@ -432,6 +447,23 @@ def accept_at_once(port: IListeningPort) -> None:
     elif _is_known():
         # It is called as the class is.
         port.transport = cast(Any, partial(_accepted, _outbox_of(port.reactor)))
+
+
+def serve_at_once(accepted: socket, protocol: IProtocol, reactor: Any) -> None:
+    """
+    Serve a connection that was accepted on a UNIX socket.
+
+    @param accepted: The connection; it must not block, and is the transport's from now
+        on.
+    @param protocol: Who is connected to it.
+    """
+    kind = _UnixServer if _is_known() else unix.Server
+    # As the reactor's adoptStreamConnection makes one.
+    server = kind(accepted, protocol, "", None, 0, reactor)
+    server.repstr = server.logstr = f"<{type(protocol).__name__} on a UNIX socket>"
+    if isinstance(server, _UnixServer):
+        server.outbox = _outbox_of(reactor)
+    protocol.makeConnection(server)
 
 
 def connect_at_once(reactor: Any) -> Any:
