@@ -17,7 +17,6 @@ from mdproxy.credentials import find_secret
 from mdproxy.inventory_config import (
     NeutronConfig,
     OvnConfig,
-    OvsdbEndpoint,
     read_inventories,
     read_neutron,
     read_ovn,
@@ -49,7 +48,6 @@ __all__ = [
     "NamespacesConfig",
     "NeutronConfig",
     "OvnConfig",
-    "OvsdbEndpoint",
     "SocketConfig",
     "TlsFiles",
     "UpstreamConfig",

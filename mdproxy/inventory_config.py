@@ -5,8 +5,8 @@ The part of the configuration that is about who knows the ports of instances.
 
 from __future__ import annotations
 
-import re
 import socket
+from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,39 +16,13 @@ from mdproxy.clouds import read_cloud
 from mdproxy.credentials import check_file, check_text, note_readable, try_tls
 from mdproxy.inventory_options import INVENTORY_SECTIONS
 from mdproxy.model import Malformed, checked_id
-from mdproxy.places import bare, problem_of_host
+from mdproxy.ovsdb import Remote, read_remote
+from mdproxy.places import problem_of_host
 from mdproxy.settings import Settings, printable
 
 _INVENTORIES: Final = ("static", "libvirt", "ovn", "neutron")
 _SECRETS: Final = ("password", "application_credential_secret")
-_TCP = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>[0-9]{1,5})\Z")
 _CONNECTION: Final = "write tcp:HOST:PORT, ssl:HOST:PORT or unix:FILE"
-
-
-@frozen
-class OvsdbEndpoint:
-    """
-    Where an OVSDB server listens.
-
-    @ivar scheme: C{tcp}, C{ssl} or C{unix}.
-    @ivar host: A host name, or an address without brackets; empty for C{unix}.
-    @ivar port: The TCP port; 0 for C{unix}.
-    @ivar path: The socket of C{unix}; empty for others.
-    """
-
-    scheme: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        """
-        Write it as in the configuration.
-        """
-        if self.scheme == "unix":
-            return f"unix:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}:{host}:{self.port}"
 
 
 @frozen
@@ -64,7 +38,7 @@ class OvnConfig:
     @ivar host: This host's name.
     """
 
-    endpoints: tuple[OvsdbEndpoint, ...]
+    endpoints: tuple[Remote, ...]
     ca: str | None
     certificate: str | None
     key: str | None
@@ -140,6 +114,11 @@ def read_inventories(settings: Settings) -> tuple[str, ...]:
     if not names and not settings.is_faulty("DEFAULT", option):
         text = "is empty, so nobody could be recognised: name at least one"
         settings.fault("DEFAULT", option, text)
+    if "neutron" in names and find_spec("treq") is None:
+        text = (
+            "neutron needs treq, which is not installed: pip install mdproxy[neutron]"
+        )
+        settings.fault("DEFAULT", option, text)
     return tuple(names)
 
 
@@ -176,19 +155,24 @@ def read_ovn(settings: Settings) -> OvnConfig:
     @param settings: What is set; told what is wrong with it.
     """
     option = "ovn_sb_connection"
-    endpoints: list[OvsdbEndpoint] = []
+    endpoints: list[Remote] = []
     for text in settings.value("ovn", option):
-        endpoint = _ovsdb_endpoint(text)
-        if endpoint is None:
-            settings.fault("ovn", option, f"'{printable(text)}': {_CONNECTION}")
-        elif endpoint in endpoints:
+        try:
+            endpoint = read_remote(text)
+        except Malformed as error:
+            settings.fault("ovn", option, str(error))
+            continue
+        if endpoint in endpoints:
             settings.fault("ovn", option, f"{printable(text)} stands there twice")
-        else:
-            endpoints.append(endpoint)
+        if problem := endpoint.kind != "unix" and problem_of_host(
+            endpoint.host, endpoint.host
+        ):
+            settings.fault("ovn", option, f"'{printable(text)}' {problem}")
+        endpoints.append(endpoint)
     if not endpoints and not settings.is_faulty("ovn", option):
         settings.fault("ovn", option, f"is empty: {_CONNECTION}")
     files = {}
-    if any(endpoint.scheme == "ssl" for endpoint in endpoints):
+    if any(endpoint.kind == "ssl" for endpoint in endpoints):
         files = _ovn_files(settings)
     return OvnConfig(
         tuple(endpoints),
@@ -198,24 +182,6 @@ def read_ovn(settings: Settings) -> OvnConfig:
         settings.value("ovn", "chassis"),
         _host(settings),
     )
-
-
-def _ovsdb_endpoint(text: str) -> OvsdbEndpoint | None:
-    """
-    Read a connection method of OVSDB (ovsdb(7), "Connection Methods").
-
-    @return: C{None} if it is none of those that we have.
-    """
-    scheme, _, rest = text.partition(":")
-    if scheme == "unix":
-        return OvsdbEndpoint(scheme, path=rest) if rest.startswith("/") else None
-    found = _TCP.match(rest)
-    if scheme not in ("tcp", "ssl") or found is None:
-        return None
-    host, port = bare(found["host"]), int(found["port"])
-    if problem_of_host(host, found["host"]) or not 0 < port < 65536:
-        return None
-    return OvsdbEndpoint(scheme, host, port)
 
 
 def _ovn_files(settings: Settings) -> dict[str, str | None]:

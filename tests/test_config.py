@@ -26,12 +26,12 @@ from mdproxy.config import (
     NamespacesConfig,
     NeutronConfig,
     OvnConfig,
-    OvsdbEndpoint,
     SocketConfig,
     UpstreamConfig,
     load,
 )
 from mdproxy.options import LISTENER_OPTIONS, SECTIONS
+from mdproxy.ovsdb import Remote
 
 NEUTRONS_FILE = Path(__file__).parent / "data" / "metadata_agent.ini"
 SECRET = "metadata_proxy_shared_secret = s3cret\n"
@@ -206,9 +206,7 @@ class LoadTests(ConfigCase):
                 static_path="/s",
                 libvirt_path="/l",
                 libvirt_project="p",
-                ovn=OvnConfig(
-                    (OvsdbEndpoint("unix", path="/o"),), None, None, None, "", "h"
-                ),
+                ovn=OvnConfig((Remote("unix", "/o"),), None, None, None, "", "h"),
                 neutron=evolve(NEUTRON, host="h"),
                 lease_sources=(
                     LeaseSourceConfig("dnsmasq", "/a@b*.leases", "net"),

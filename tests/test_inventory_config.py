@@ -9,7 +9,8 @@ from pathlib import Path
 
 from attrs import evolve
 
-from mdproxy.config import Config, NeutronConfig, OvnConfig, OvsdbEndpoint
+from mdproxy.config import Config, NeutronConfig, OvnConfig
+from mdproxy.ovsdb import Remote
 from tests.lab import certs
 from tests.test_config import NEUTRON, PASSWORD, ConfigCase
 
@@ -93,7 +94,7 @@ class OvnTests(ConfigCase):
         self.assertEqual(
             self.ovn("").ovn,
             OvnConfig(
-                (OvsdbEndpoint("tcp", "127.0.0.1", 6642),),
+                (Remote("tcp", "127.0.0.1", 6642),),
                 None,
                 None,
                 None,
@@ -113,10 +114,10 @@ class OvnTests(ConfigCase):
         self.assertEqual(
             config.endpoints,
             (
-                OvsdbEndpoint("unix", path="/run/ovn/sb.sock"),
-                OvsdbEndpoint("tcp", "10.0.0.1", 1),
-                OvsdbEndpoint("ssl", "fd00::1", 2),
-                OvsdbEndpoint("tcp", "sb-1.x", 3),
+                Remote("unix", "/run/ovn/sb.sock"),
+                Remote("tcp", "10.0.0.1", 1),
+                Remote("ssl", "fd00::1", 2),
+                Remote("tcp", "sb-1.x", 3),
             ),
         )
         self.assertEqual(", ".join(map(str, config.endpoints)), text)
@@ -135,15 +136,16 @@ class OvnTests(ConfigCase):
         """
         for text, words in (
             ("", "is empty: write tcp:HOST:PORT"),
-            ("tcp:a", "'tcp:a': write tcp:HOST:PORT, ssl:HOST:PORT or unix:FILE"),
-            ("tcp::1", "'tcp::1': write"),
-            ("tcp:a:0", "write"),
-            ("tcp:a:65536", "write"),
-            ("tcp:fd00::1:1", "write"),
-            ("tcp:a/b:1", "write"),
-            ("unix:x", "write"),
-            ("ptcp:6642", "write"),
-            ("10.0.0.1:6642", "write"),
+            ("tcp:a", "'tcp:a' is none of ssl:HOST:PORT, tcp:HOST:PORT, unix:/FILE"),
+            ("tcp::1", "is none of"),
+            ("tcp:a:0", "is none of"),
+            ("tcp:a:65536", "is none of"),
+            ("tcp:fd00::1:1", "is none of"),
+            ("tcp:a/b:1", "is none of"),
+            ("tcp:a_b%:1", "'tcp:a_b%:1' is "),
+            ("unix:x", "is none of"),
+            ("ptcp:6642", "is none of"),
+            ("10.0.0.1:6642", "is none of"),
             ("tcp:a:1, tcp:a:1", "tcp:a:1 stands there twice"),
         ):
             [fault] = self.ovn_faults(f"ovn_sb_connection = {text}\n")
