@@ -121,6 +121,17 @@ class BeliefsTests(SynchronousTestCase):
         self.learn("a", FOLLOWED)
         self.assertEqual(self.beliefs.lapse(FOLLOWED + 7, False), [])
 
+    def test_eldest(self) -> None:
+        """
+        What was confirmed the longest ago is named first, of one network alone.
+        """
+        seats: list[Seat] = [(NETWORK, f"fa:16:3e:00:00:{n:02x}") for n in range(3)]
+        for asked, seat in zip((5, 3, 4), seats, strict=True):
+            self.beliefs.learn(seat, [port_of("a", seat)], asked, True)
+        blue = ("blue", MAC)
+        self.beliefs.learn(blue, [port_of("a", blue)], 0, True)
+        self.assertEqual(self.beliefs.eldest(NETWORK, 2), [seats[1][1], seats[2][1]])
+
     def test_away(self) -> None:
         """
         While the API is away what is on this host stays and nothing else, and when it

@@ -9,6 +9,10 @@ believed for C{max_age} seconds, counted from when the question was I{sent}, and
 leaves the book: the next caller waits for a fresh answer, some 50 ms.  This goes for
 what was learnt by the slow refresh too, or it would be believed for minutes.
 
+Whenever a network is asked about, some of what is believed of it is confirmed in the
+same question, so that where an address has gone from a deleted instance to a new one
+the old port leaves the book as the new one enters it.
+
 What somebody asked for a short while ago is asked for again before it lapses, because
 instances ask often while they boot, and a lapse between question and answer would break
 the answer off.
@@ -138,6 +142,20 @@ class Beliefs:
             elif age >= self._max_age * _RENEWED and seat in self._wanted:
                 renewed.append(seat)
         return renewed
+
+    def eldest(self, network: str, most: int) -> list[str]:
+        """
+        Name MACs whose ports on a network are believed, the longest ago confirmed
+        first.
+
+        @param most: So many of them.
+        """
+        ages = {
+            mac: answer.asked
+            for (where, mac), answer in self._answers.items()
+            if where == network
+        }
+        return sorted(ages, key=ages.__getitem__)[:most]
 
     def __len__(self) -> int:
         """

@@ -45,6 +45,8 @@ from mdproxy.model import Port
 
 #: After how many seconds without an answer it can't know.
 _IN_TIME: Final = 2.0
+#: How many known ports of a network are confirmed with each question about others.
+_CONFIRMED: Final = 64
 #: The first and the longest pause after a failure, in seconds; and where we are not
 #: accepted, for Keystone may lock out who tries too often (its option
 #: C{lockout_failure_attempts}).
@@ -119,7 +121,8 @@ class NeutronInventory(Service):
         self._random = random
         self._beliefs = Beliefs(self._enter, config.max_age)
         self._questions = NeutronQuestions(session, config.host, name)
-        self._demand = Demand(clock, self._ask, self._questions.room_for_macs())
+        self._most = self._questions.room_for_macs()
+        self._demand = Demand(clock, self._ask, self._most)
         self._asking: set[Deferred[None]] = set()
         self._is_listing = False
         self._is_away = False
@@ -285,12 +288,15 @@ class NeutronInventory(Service):
 
     async def _read_seats(self, network: str, macs: Sequence[str]) -> None:
         """
-        Look for the ports with some MACs.
+        Look for the ports with some MACs, and confirm some that are known.
         """
         asked = self._clock.seconds()
-        found = await self._questions.ports_with(network, macs)
+        room = max(0, self._most - len(macs))
+        known = self._beliefs.eldest(network, min(room, _CONFIRMED))
+        both = list(dict.fromkeys([*macs, *known]))
+        found = await self._questions.ports_with(network, both)
         self._note_problems(found.problems)
-        for mac in macs:
+        for mac in both:
             self._learn((network, mac), found, asked)
 
     async def _read_host(self, network: str | None) -> None:
