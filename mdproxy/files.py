@@ -10,50 +10,38 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.application.service import Service
-from twisted.internet.error import ConnectionDone
-from twisted.internet.inotify import (
-    IN_ATTRIB,
-    IN_CLOSE_WRITE,
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
+
+from mdproxy.inotify import (
     IN_CREATE,
-    IN_DELETE,
-    IN_DELETE_SELF,
     IN_IGNORED,
     IN_ISDIR,
-    IN_MODIFY,
     IN_MOVE_SELF,
-    IN_MOVED_FROM,
     IN_MOVED_TO,
+    IN_Q_OVERFLOW,
     IN_UNMOUNT,
-    INotify,
-    INotifyError,
+    Event,
+    Notifier,
 )
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
-from twisted.python.failure import Failure
-from twisted.python.filepath import FilePath
 
-#: A file's identity and version: device, inode, time of the last change, size.
-Signature = tuple[int, int, int, int]
+#: A file's identity and version: device, inode, times of the last change of what it
+#: holds and of anything about it, size.
+Signature = tuple[int, int, int, int, int]
 
 #: For how many seconds events are collected; a writer causes several.
 SETTLE = 0.015
-#: After how many seconds everything is looked at anyway: the kernel drops events when
-#: too many come, and Twisted does not say so.
+#: After how many seconds everything is looked at anyway.
 RESCAN = 30.0
 #: The same where events can't be had.
 POLL = 1.0
 
-#: Everything by which a file in a directory may come to read differently.
-_ENTRIES = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE
-_MASK = _ENTRIES | IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF
 #: The watch itself has ended, or is of a directory that lies elsewhere now.
-_ENDED = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT
-#: The identity of no directory.
-_NONE = (0, 0)
+_ENDED = IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT
+#: There may be one more directory.
+_APPEARED = IN_CREATE | IN_MOVED_TO
 
 
 class Unreadable(Exception):
@@ -75,7 +63,7 @@ def signature_of(path: str) -> Signature | None:
     @return: C{None} where that can't be seen.
     """
     try:
-        return _signature(os.stat(path))
+        return signature_in(os.stat(path))
     except OSError:
         return None
 
@@ -111,54 +99,21 @@ def read_file(path: str, limit: int) -> tuple[bytes, Signature | None]:
         raise Unreadable(f"{path} can't be read: {error.strerror}") from None
     if len(data) > limit:
         raise Unreadable(f"{path} is larger than {limit} bytes")
-    is_same = _signature(before) == _signature(after)
-    return data, _signature(after) if is_same else None
+    is_same = signature_in(before) == signature_in(after)
+    return data, signature_in(after) if is_same else None
 
 
-def _signature(status: os.stat_result) -> Signature:
+def signature_in(status: os.stat_result) -> Signature:
     """
     Put together what differs whenever a file does.
     """
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-
-
-class Notifier(INotify):
-    """
-    Twisted's inotify, which however goes on when a watched directory is deleted.
-
-    Twisted asks for C{IN_DELETE_SELF} whatever mask it is given, and then drops all
-    watches of all directories at that event.
-    """
-
-    def __init__(self, reactor: IReactorFDSet, lost: Callable[[], None]) -> None:
-        """
-        Open the descriptor.
-
-        @param lost: Called when it is closed, unless L{close} did it.
-        """
-        super().__init__(reactor)
-        self._lost: Callable[[], None] | None = lost
-
-    def loseConnection(self, reason: object = None) -> None:
-        """
-        Stay: the directory that is gone no longer has a watch, the others have.
-        """
-
-    def connectionLost(self, reason: Failure) -> None:
-        """
-        Close the descriptor, once.
-        """
-        if not self.disconnected:
-            super().connectionLost(reason)
-            if self._lost is not None:
-                self._lost()
-
-    def close(self) -> None:
-        """
-        Let go of the descriptor.
-        """
-        self._lost = None
-        self.connectionLost(Failure(ConnectionDone()))
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_size,
+    )
 
 
 class DirectoryWatch(Service):
@@ -169,6 +124,7 @@ class DirectoryWatch(Service):
     looked for once a second.
 
     @ivar polling: Whether some directory is not watched now.
+    @ivar overflows: How often the kernel had more to tell than its queue holds.
     """
 
     def __init__(
@@ -177,7 +133,11 @@ class DirectoryWatch(Service):
         clock: IReactorTime,
         directories: Callable[[], Iterable[str]],
         changed: Callable[[frozenset[str] | None], None],
-        notifier: Callable[[IReactorFDSet, Callable[[], None]], Notifier] = Notifier,
+        prompt: bool = False,
+        notifier: Callable[
+            [IReactorFDSet, Callable[[Sequence[Event]], None], Callable[[], None]],
+            Notifier,
+        ] = Notifier,
     ) -> None:
         """
         Prepare a watch; nothing is watched before it is started.
@@ -185,15 +145,20 @@ class DirectoryWatch(Service):
         @param reactor: Watches the inotify descriptor.
         @param clock: Schedules; usually the reactor too.
         @param directories: Tells which directories matter now.
-        @param changed: Called with the paths that may have changed; or with C{None}
-            where any may have: at the start and every now and then.
+        @param changed: Called with the paths that may have changed (a directory's own
+            path where it has come or gone); or with C{None} where any may have: at the
+            start and every now and then.
+        @param prompt: Tell of the first event at once and collect only what follows,
+            for files of which every moment may be read.
         @param notifier: Opens an inotify descriptor.
         """
         self.polling = True
+        self.overflows = 0
         self._reactor = reactor
         self._clock = clock
         self._directories = directories
         self._changed = changed
+        self._prompt = prompt
         self._open_notifier = notifier
         self._notifier: Notifier | None = None
         # The watched directories, and which directory it is that has the watch.
@@ -261,12 +226,11 @@ class DirectoryWatch(Service):
                 return True
             self._unwatch(path)
             if self._notifier is None:
-                self._notifier = self._open_notifier(self._reactor, self._lost)
-                self._notifier.startReading()
-            self._notifier.watch(
-                FilePath(path), mask=_MASK, callbacks=[partial(self._event, path)]
-            )
-        except (OSError, INotifyError):
+                self._notifier = self._open_notifier(
+                    self._reactor, self._happened, self._lost
+                )
+            self._notifier.watch(path)
+        except OSError:
             self._unwatch(path)
             return False
         self._watched[path] = identity
@@ -277,34 +241,65 @@ class DirectoryWatch(Service):
         Watch a directory no more.
         """
         if self._watched.pop(path, None) is not None and self._notifier is not None:
-            # Where the directory was deleted its watch has gone with it.
-            with suppress(KeyError):
-                self._notifier.ignore(FilePath(path))
+            self._notifier.ignore(path)
 
-    def _event(
-        self, directory: str, watch: object, path: FilePath[bytes], mask: int
-    ) -> None:
+    def _happened(self, events: Sequence[Event]) -> None:
+        """
+        Take events.
+        """
+        notable = [event for event in events if self._note(event)]
+        if notable:
+            self._follow()
+        if self._touched and self._tell is None:
+            if self._prompt:
+                self._tell_now()
+            else:
+                self._tell = self._clock.callLater(SETTLE, self._tell_now)
+
+    def _note(self, event: Event) -> bool:
         """
         Take an event.
 
-        @param directory: The watched directory.
-        @param path: The file, or the directory itself; Twisted gives bytes.
+        @return: Whether a directory may have come or gone.
         """
-        if mask & _ENDED:
-            self._watched[directory] = _NONE
-        if mask & (_ENDED | IN_ISDIR):
+        if event.mask & IN_Q_OVERFLOW:
+            self.overflows += 1
             self._look_soon()
-            return
-        name = os.fsdecode(path.basename())
-        self._touched.add(os.path.join(directory, name))
-        if self._tell is None:
-            self._tell = self._clock.callLater(SETTLE, self._tell_now)
+            return False
+        if event.mask & _ENDED:
+            self._unwatch(event.directory)
+            self._touched.add(event.directory)
+            return True
+        if event.mask & IN_ISDIR:
+            return bool(event.mask & _APPEARED)
+        if event.name:
+            self._touched.add(os.path.join(event.directory, event.name))
+        return False
+
+    def _follow(self) -> None:
+        """
+        Watch the directories that have come, and no more those that have gone.
+        """
+        wanted, watched = set(self._directories()), set(self._watched)
+        for path in watched - wanted:
+            self._unwatch(path)
+        for path in wanted - watched:
+            # What was in one that is made anew may have gone.
+            if path in self._touched or not self._is_watched(path):
+                self._look_soon()
+            else:
+                self._touched.update(_entries(path))
+        self._touched |= watched ^ wanted
 
     def _tell_now(self) -> None:
         """
-        Tell what was touched.
+        Tell what was touched, and then collect for a while.
         """
         self._tell = None
+        if not self._touched:
+            return
+        if self._prompt:
+            self._tell = self._clock.callLater(SETTLE, self._tell_now)
         touched = frozenset(self._touched)
         self._touched.clear()
         self._changed(touched)
@@ -327,3 +322,13 @@ class DirectoryWatch(Service):
         if self._notifier is not None:
             self._notifier.close()
             self._notifier = None
+
+
+def _entries(directory: str) -> list[str]:
+    """
+    List the paths of what is in a directory; it may be gone by now.
+    """
+    try:
+        return [os.path.join(directory, name) for name in os.listdir(directory)]
+    except OSError:
+        return []

@@ -8,6 +8,7 @@ what it removes is withdrawn: a port that both know is known at every moment.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from mdproxy.inventory.page import Page
 from mdproxy.inventory.static import StaticInventory
 from mdproxy.lookup import Books, InstanceLookup
 from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
+from mdproxy.lookup.epoch import Epoch
+from mdproxy.lookup.kinds import Naming
 from mdproxy.lookup.neighbours import NeighbourSource
 from mdproxy.lookup.watchers import LeaseWatcher
 from mdproxy.measures import policy_of
@@ -90,6 +93,7 @@ class Sources:
     @ivar service: Starts and stops them.
     @ivar books: What they enter facts into.
     @ivar neighbours: The kernel's neighbour table.
+    @ivar epoch: The time by which leases end.
     @ivar _networks: The networks by the device of their listener.
     @ivar _reactor: Watches files, and the clock.
     @ivar _chosen: Those of the configuration in force.
@@ -100,7 +104,14 @@ class Sources:
     _networks: Mapping[str, str]
     _reactor: Any
     service: MultiService = field(factory=MultiService, init=False)
+    epoch: Epoch = field(init=False)
     _chosen: _Choice = field(factory=_Choice, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """
+        Begin to tell the time by which leases end.
+        """
+        self.epoch = Epoch(time.time, time.monotonic)
 
     @property
     def inventories(self) -> Sequence[IInventory]:
@@ -110,13 +121,11 @@ class Sources:
         return [each.source for each in self._chosen.inventories.values()]
 
     @property
-    def leases(self) -> Sequence[tuple[str, ISource]]:
+    def leases(self) -> Sequence[LeaseWatcher]:
         """
-        Who knows leases, with the network of each.
+        Who knows leases.
         """
-        return [
-            (key.network or "", watcher) for key, watcher in self._chosen.leases.items()
-        ]
+        return list(self._chosen.leases.values())
 
     @property
     def all(self) -> Sequence[ISource]:
@@ -126,7 +135,7 @@ class Sources:
         return [
             self.neighbours,
             *self.inventories,
-            *(source for _network, source in self.leases),
+            *self.leases,
         ]
 
     def choose(self, config: Config) -> None:
@@ -223,15 +232,15 @@ class Sources:
         """
         Make a source of leases.
         """
-        if source.network is None or source.kind != "dnsmasq":
-            raise ConfigError([f"{source.name}: is not there yet"])
         return LeaseWatcher(
             self._reactor,
             self._reactor,
             self.books.leases,
             source.name,
+            source.kind,
             source.path,
-            source.network,
+            Naming(source.network, dict(source.subnets), self._networks),
+            self.epoch,
         )
 
 

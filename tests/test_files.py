@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from errno import ENOSPC
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
@@ -26,6 +27,7 @@ from mdproxy.files import (
     read_file,
     signature_of,
 )
+from mdproxy.inotify import Notifier
 from tests.inotify_reactor import WatchingReactor
 
 
@@ -228,7 +230,7 @@ class DirectoryWatchTests(SynchronousTestCase):
         self.reactor.take_events()
         self.reactor.advance(SETTLE)
         self.assertTrue(self.watch.polling)
-        self.assertEqual(self.told, [None])
+        self.assertEqual(self.told, [None, frozenset({self.one})])
         os.mkdir(self.one)
         self.reactor.advance(POLL)
         self.assertFalse(self.watch.polling)
@@ -300,14 +302,134 @@ class DirectoryWatchTests(SynchronousTestCase):
 
     def test_new_subdirectory(self) -> None:
         """
-        A new directory makes everything be looked at before long, once.
+        A new directory that does not matter is not told of.
         """
         self.start()
         for name in "abc":
             os.mkdir(os.path.join(self.one, name))
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told, [])
+
+    def test_directory_comes(self) -> None:
+        """
+        A new directory that matters is told with what was in it before it was watched,
+        and then what happens in it is; the other directories are not looked at.
+        """
+        three = os.path.join(self.one, "three")
+        self.start()
+        self.directories += [three]
+        os.mkdir(three)
+        path = self.write(three)
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told, [frozenset({three, path})])
+        other = self.write(three, "other")
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told[1:], [frozenset({other})])
+
+    def test_directory_goes(self) -> None:
+        """
+        A directory that went for good is told, and the other directories are not looked
+        at.
+        """
+        self.start()
+        shutil.rmtree(self.one)
+        self.directories.remove(self.one)
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told, [frozenset({self.one})])
+        self.assertFalse(self.watch.polling)
+
+    def test_directory_made_anew(self) -> None:
+        """
+        Of a directory that was deleted and is there again everything is looked at.
+        """
+        self.start()
+        shutil.rmtree(self.one)
+        os.mkdir(self.one)
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertIn(None, self.told)
+        self.assertFalse(self.watch.polling)
+        path = self.write(self.one)
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told[-1], frozenset({path}))
+
+    def test_two_paths_to_one_directory(self) -> None:
+        """
+        What happens in a directory is told by every path that leads to it.
+        """
+        link = os.path.abspath(self.mktemp())
+        os.symlink(self.one, link)
+        self.directories.append(link)
+        self.start()
+        path = self.write(self.one)
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told, [frozenset({path, os.path.join(link, "file")})])
+        self.directories.remove(link)
+        self.reactor.advance(RESCAN)
+        self.told.clear()
+        self.write(self.one)
+        self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told, [frozenset({path})])
+
+    def test_prompt(self) -> None:
+        """
+        A prompt watch tells of the first event at once, and of those that follow
+        together; then again.
+        """
+        self.watch = DirectoryWatch(
+            self.reactor,
+            self.reactor,
+            lambda: self.directories,
+            self.told.append,
+            prompt=True,
+        )
+        self.start()
+        first, second = self.write(self.one), os.path.join(self.two, "second")
+        self.reactor.take_events()
+        self.assertEqual(self.told, [frozenset({first})])
+        for _ in range(3):
+            self.write(self.one)
+            self.write(self.two, "second")
             self.reactor.take_events()
-            self.reactor.advance(SETTLE / 3)
-        self.assertEqual(self.told, [None])
+        self.assertEqual(len(self.told), 1)
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told[1:], [frozenset({first, second})])
+        self.write(self.one)
+        self.reactor.take_events()
+        self.assertEqual(len(self.told), 2)
+        self.reactor.advance(SETTLE)
+        self.reactor.advance(SETTLE)
+        self.assertEqual(self.told[2:], [frozenset({first})])
+        self.write(self.one)
+        self.reactor.take_events()
+        self.assertEqual(len(self.told), 4)
+
+    def test_overflow(self) -> None:
+        """
+        Where the kernel's queue ran over everything is looked at, and it is counted
+        (scenario D9).
+        """
+        self.start()
+        size = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+        path = os.path.join(self.one, "file")
+        other = os.path.join(self.one, "other")
+        with open(path, "wb") as one, open(other, "wb") as two:
+            # The kernel keeps one of the same events in a row.
+            for _ in range(size // 2 + 10):
+                os.ftruncate(one.fileno(), 0)
+                os.ftruncate(two.fileno(), 0)
+        while not self.watch.overflows:
+            self.reactor.take_events()
+        self.reactor.advance(SETTLE)
+        self.assertIn(None, self.told)
+        self.assertEqual(self.watch.overflows, 1)
 
     def test_lost_descriptor(self) -> None:
         """
@@ -356,6 +478,30 @@ class NoInotifyTests(SynchronousTestCase):
     Tests for L{DirectoryWatch} where there is no inotify.
     """
 
+    def test_no_more_watches(self) -> None:
+        """
+        Where there are as many watches as the kernel allows, what is not watched is
+        looked at often, and what is watched is not deaf (scenario D9).
+        """
+        told: list[frozenset[str] | None] = []
+        reactor = WatchingReactor()
+        paths = [os.path.abspath(self.mktemp()) for _ in range(3)]
+        for path in paths:
+            os.mkdir(path)
+        watch = DirectoryWatch(
+            reactor, reactor, lambda: paths, told.append, notifier=_Poor
+        )
+        watch.startService()
+        self.addCleanup(watch.stopService)
+        self.assertTrue(watch.polling)
+        reactor.pump([POLL] * 3)
+        self.assertEqual(told, [None] * 4)
+        name = os.path.join(sorted(paths)[0], "file")
+        Path(name).touch()
+        reactor.take_events()
+        reactor.advance(SETTLE)
+        self.assertEqual(told[4:], [frozenset({name})])
+
     def test_polls(self) -> None:
         """
         Where no descriptor is to be had everything is looked at often.
@@ -372,6 +518,23 @@ class NoInotifyTests(SynchronousTestCase):
         self.assertTrue(watch.polling)
         reactor.pump([POLL] * 3)
         self.assertEqual(told, [None] * 4)
+
+
+class _Poor(Notifier):
+    """
+    An inotify descriptor with one watch at the most.
+    """
+
+    _has_one = False
+
+    def watch(self, path: str) -> None:
+        """
+        Watch the first directory.
+        """
+        if self._has_one:
+            raise OSError(ENOSPC, "No space left on device")
+        self._has_one = True
+        super().watch(path)
 
 
 def _refuse(*args: object) -> NoReturn:

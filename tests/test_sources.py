@@ -283,8 +283,9 @@ class SourcesTests(SecrecyTestCase):
         # One whose file is not there yet is no fault: no lease was given.
         missing = str(self.directory / "missing")
         self.take(lease_sources=(LeaseSourceConfig("dnsmasq", missing, "red"),))
-        [(network, source)] = self.sources.leases
-        self.assertEqual((network, source.state), ("red", SourceState.STARTING))
+        [source] = self.sources.leases
+        self.assertTrue(source.knows("red"))
+        self.assertEqual(source.state, SourceState.STARTING)
         self.assertEqual(len(book), 0)
 
     def test_policy(self) -> None:

@@ -1,65 +1,51 @@
 # -*- test-case-name: tests.test_lookup_watchers -*-
 """
-The source of the lease book: lease files, read anew whenever they change.
+The source of the lease book: lease stores, read anew whenever they change.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
-from typing import Any
+from typing import Any, Final
 
-from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from mdproxy.condition import Condition
-from mdproxy.files import (
-    DirectoryWatch,
-    Missing,
-    Signature,
-    Unreadable,
-    read_file,
-    signature_of,
-)
+from mdproxy.files import DirectoryWatch
 from mdproxy.interfaces import ISource, SourceState
 from mdproxy.lookup.books import LeaseBook
-from mdproxy.lookup.leases import QUIET, LeaseTable
+from mdproxy.lookup.epoch import Epoch
+from mdproxy.lookup.kinds import KINDS, Naming
+from mdproxy.lookup.leases import QUIET, Change
+from mdproxy.lookup.stores import LeaseStore
 from mdproxy.model import Lease
+from mdproxy.slices import Slices
 
-#: The largest lease file that is read: some 700,000 leases.
-_MAX_SIZE = 64 << 20
-
-
-@define
-class _LeaseFile:
-    """
-    One of the files of a L{LeaseWatcher}.
-
-    @ivar table: What it says.
-    @ivar signature: What it looked like when it was read.
-    @ivar settled: Whether it has come to rest once.
-    @ivar problem: What is wrong with it.
-    @ivar is_missing: Whether it just does not exist.
-    @ivar again: Reads it again, when it may have come to rest.
-    """
-
-    table: LeaseTable = field(factory=LeaseTable)
-    signature: Signature | None = None
-    settled: bool = False
-    problem: str | None = None
-    is_missing: bool = False
-    again: IDelayedCall | None = None
+#: After a store was read it is left alone for so many times as long as that took, so
+#: that a large one that changes all the time does not take all the time.
+_REST: Final = 2.0
+#: The longest time that it is left alone.
+_LONGEST_REST: Final = 0.1
+#: How many stores are described one by one.
+_DESCRIBED: Final = 100
 
 
 @implementer(ISource)
 class LeaseWatcher(Service):
     """
-    Keeps the lease book as the lease files of dnsmasq have it, for one network.
+    Keeps the lease book as the lease stores of DHCP servers have it.
+
+    Where the path is a pattern a store that goes takes its leases with it: at once
+    where its directory has gone (Neutron removes that of a network whole), after
+    L{QUIET} where only the file has, for it may be being replaced.  What a path that is
+    no pattern, or the only one that fits, has said is kept, out of date.
 
     @ivar condition: How the source is.
     """
@@ -72,8 +58,10 @@ class LeaseWatcher(Service):
         clock: IReactorTime,
         book: LeaseBook,
         name: str,
+        kind: str,
         path: str,
-        network: str,
+        naming: Naming,
+        epoch: Epoch,
     ) -> None:
         """
         Prepare a source; it reads nothing before it is started.
@@ -82,18 +70,32 @@ class LeaseWatcher(Service):
         @param clock: Schedules; usually the reactor too.
         @param book: Where everything is entered.
         @param name: The word for this source.
-        @param path: The lease file, or a pattern (C{*}, C{?}, C{[]}) for several.
-        @param network: The network of all its leases.
+        @param kind: The kind of store, one of L{KINDS}.
+        @param path: The store, or a pattern (C{*}, C{?}, C{[]}) for several.
+        @param naming: Finds the networks of leases.
+        @param epoch: The time by which leases end.
         """
         self.name = name
         self.condition = Condition(name, self.log)
         self._clock = clock
         self._book = book
+        self._kind = KINDS[kind]
         self._path = os.path.abspath(path)
-        self._network = network
-        self._files: dict[str, _LeaseFile] = {}
+        self._directory, self._basename = os.path.split(self._path)
+        self._naming = naming
+        self._epoch = epoch
+        self._stores: dict[str, LeaseStore] = {}
+        self._networks: Counter[str] = Counter()
+        self._has_looked = False
         self._latest: float | None = None
-        self._watch = DirectoryWatch(reactor, clock, self._directories, self._changed)
+        # Those that wait for their turn to be read, and for a time to be.
+        self._queued: set[LeaseStore] = set()
+        self._due: dict[LeaseStore, float] = {}
+        self._alarm: IDelayedCall | None = None
+        self._slices = Slices(clock)
+        self._watch = DirectoryWatch(
+            reactor, clock, self._directories, self._changed, prompt=True
+        )
 
     @property
     def state(self) -> SourceState:
@@ -115,171 +117,338 @@ class LeaseWatcher(Service):
         """
         super().stopService()
         self._watch.stopService()
-        for file in self._files.values():
-            _cancel(file)
+        self._slices.stop()
+        self._queued.clear()
+        self._due.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def withdraw(self) -> None:
         """
         Take out of the book all that was entered; for one that is not started again.
         """
-        for path in list(self._files):
-            self._withdraw(path)
+        for store in list(self._stores.values()):
+            for _ in self._withdraw(store):
+                pass
+
+    def knows(self, network: str) -> bool:
+        """
+        Provide L{ISource.knows<mdproxy.interfaces.ISource.knows>}.
+
+        @return: Where paths tell networks, whether there is a store of this one; any
+            might have one until that was looked for.
+        """
+        naming = self._naming
+        if naming.network is not None:
+            return network == naming.network
+        if not has_magic(self._path):
+            return network in naming.networks(self._kind, self._path)
+        return not self._has_looked or network in self._networks
 
     def describe(self) -> Mapping[str, Any]:
         """
         Provide L{ISource.describe<mdproxy.interfaces.ISource.describe>}.
         """
-        age = None if self._latest is None else self._clock.seconds() - self._latest
-        tables = [file.table for file in self._files.values()]
+        stores = list(self._stores.values())
+        listed = sorted(stores, key=lambda store: (store.problem is None, store.path))
         return {
             "name": self.name,
-            "kind": "dnsmasq",
+            "kind": self._kind.name,
             "state": self.state.value,
             "problem": self.condition.problem,
             "path": self._path,
-            "network": self._network,
-            "files": len(self._files),
-            "leases": sum(len(table.records) for table in tables),
-            "refused_lines": sum(table.refused for table in tables),
+            "network": self._naming.network,
+            "networks": len(self._networks),
+            "files": len(stores),
+            "leases": sum(len(store.table.records) for store in stores),
+            "leases_elsewhere": sum(store.elsewhere for store in stores),
+            "refused_lines": sum(store.refused for store in stores),
             "polling": self._watch.polling,
-            "last_read_age": None if age is None else round(age, 3),
+            "overflows": self._watch.overflows,
+            "last_read_age": self._age(self._latest),
+            "stores": [self._described(store) for store in listed[:_DESCRIBED]],
         }
+
+    def _described(self, store: LeaseStore) -> Mapping[str, Any]:
+        """
+        Tell about one store.
+        """
+        return {
+            "path": store.path,
+            "networks": sorted(self._naming.networks(self._kind, store.path)),
+            "problem": store.problem,
+            "leases": len(store.table.records),
+            "leases_elsewhere": store.elsewhere,
+            "refused_lines": store.refused,
+            "settled": store.is_settled,
+            "last_read_age": self._age(store.read_at),
+        }
+
+    def _age(self, moment: float | None) -> float | None:
+        """
+        Tell how long ago something was.
+        """
+        return None if moment is None else round(self._clock.seconds() - moment, 3)
 
     def _directories(self) -> Iterable[str]:
         """
-        List the directories that the files are in, and one in which more may come up.
+        List the directories that the stores are in, and one in which more may come up.
         """
-        parent = os.path.dirname(self._path)
-        if not has_magic(parent):
-            return [parent]
-        fixed = parent
-        while has_magic(fixed):
-            fixed = os.path.dirname(fixed)
-        return [fixed, *(path for path in glob(parent) if os.path.isdir(path))]
+        if not has_magic(self._directory):
+            return [self._directory]
+        parent, pattern = os.path.split(self._directory)
+        if has_magic(parent):
+            while has_magic(parent):
+                parent = os.path.dirname(parent)
+            return [parent, *filter(os.path.isdir, glob(self._directory))]
+        return [parent, *_subdirectories(parent, pattern)]
+
+    def _candidates(self) -> Iterator[str]:
+        """
+        List the paths of the stores that there may be.
+        """
+        if not has_magic(self._path):
+            yield self._path
+            return
+        directories = self._directories()
+        if has_magic(self._directory):
+            _, *directories = directories
+        if not has_magic(self._basename):
+            for directory in directories:
+                yield os.path.join(directory, self._basename)
+            return
+        for directory in directories:
+            for path in glob(os.path.join(directory, self._basename)):
+                yield self._kind.store_of(path)
 
     def _changed(self, paths: frozenset[str] | None) -> None:
         """
-        Read the files that may have changed.
+        Read the stores that may have changed.
         """
         if paths is None:
-            self._find()
-            for path, file in self._files.items():
-                signature = signature_of(path)
-                if signature is None or signature != file.signature or file.problem:
-                    self._load(path, file)
-        else:
-            for path in paths:
-                if path in self._files or self._is_ours(path):
-                    self._load(path, self._files.setdefault(path, _LeaseFile()))
-        self._judge()
+            self._slices.do(self._look())
+            return
+        for path in paths:
+            store = self._kind.store_of(path)
+            if store in self._stores or self._is_ours(store):
+                self._want(self._store(store))
+            for below in self._below(path):
+                self._want(self._store(below))
+
+    def _below(self, directory: str) -> list[str]:
+        """
+        List the known stores of a directory that has come or gone.
+        """
+        path = os.path.join(directory, self._basename)
+        if path in self._stores:
+            return [path]
+        if has_magic(self._basename) and fnmatchcase(directory, self._directory):
+            return [p for p in self._stores if os.path.dirname(p) == directory]
+        return []
 
     def _is_ours(self, path: str) -> bool:
         """
-        Tell whether a file is meant by the path.
+        Tell whether a store is meant by the path.
         """
         return path == self._path or (
             has_magic(self._path) and fnmatchcase(path, self._path)
         )
 
-    def _find(self) -> None:
+    def _look(self) -> Iterator[None]:
         """
-        Find out which files there are.
-
-        Of many files some may go for good, with their leases; the only one may not.
+        Read the stores that are not what they were.
         """
-        found = set(glob(self._path)) if has_magic(self._path) else {self._path}
-        if found:
-            for path in set(self._files) - found:
-                self._withdraw(path)
+        now = self._clock.seconds()
+        found = set(self._candidates())
         for path in found:
-            self._files.setdefault(path, _LeaseFile())
-
-    def _withdraw(self, path: str) -> None:
-        """
-        Forget a file and all that it said.
-        """
-        file = self._files.pop(path)
-        _cancel(file)
-        for address in file.table.records:
-            self._book.forget(self._source(path), self._network, address)
-
-    def _load(self, path: str, file: _LeaseFile) -> None:
-        """
-        Read a file and enter what is new.
-        """
-        _cancel(file)
-        try:
-            data, file.signature = read_file(path, _MAX_SIZE)
-        except Unreadable as error:
-            file.problem = str(error)
-            file.is_missing = isinstance(error, Missing)
-            file.signature = None
-            return
-        now = self._latest = self._clock.seconds()
-        changes = file.table.load(data, file.signature, now)
-        file.problem = f"{path} ends within a line" if changes.torn else None
-        file.is_missing = False
-        file.settled = file.settled or changes.settled
-        for record in changes.learnt:
-            self._book.learn(
-                self._source(path),
-                Lease(
-                    self._network,
-                    record.address,
-                    record.mac,
-                    record.expires,
-                    record.hostname,
-                ),
-            )
-        for address in changes.forgotten:
-            self._book.forget(self._source(path), self._network, address)
-        if not changes.settled and not changes.torn:
-            file.again = self._clock.callLater(QUIET, self._load_again, path, file)
-
-    def _load_again(self, path: str, file: _LeaseFile) -> None:
-        """
-        Read a file that may have come to rest.
-        """
-        file.again = None
-        self._load(path, file)
+            self._store(path)
+        yield None
+        for path, store in list(self._stores.items()):
+            if path not in found or store.problem or store.may_differ(now):
+                self._want(store)
+            yield None
+        self._has_looked = True
         self._judge()
 
-    def _source(self, path: str) -> str:
+    def _store(self, path: str) -> LeaseStore:
         """
-        Name a file's part of the book.
+        Find a store, or make it.
         """
-        return f"{self.name}:{path}"
+        store = self._stores.get(path)
+        if store is None:
+            store = self._stores[path] = LeaseStore(path, self._kind)
+            self._networks.update(self._naming.networks(self._kind, path))
+        return store
+
+    def _withdraw(self, store: LeaseStore) -> Iterator[None]:
+        """
+        Forget a store and all that it said.
+        """
+        del self._stores[store.path]
+        self._due.pop(store, None)
+        self._networks -= Counter(self._naming.networks(self._kind, store.path))
+        for record in store.table.records.values():
+            self._enter(store, (record, None))
+            yield None
+
+    def _want(self, store: LeaseStore) -> None:
+        """
+        Have a store read as soon as that is its turn.
+        """
+        if store not in self._queued:
+            self._due.pop(store, None)
+            self._queued.add(store)
+            self._slices.do(self._load(store))
+
+    def _schedule(self, store: LeaseStore, due: float) -> None:
+        """
+        Have a store read at a time, or when it is due already if that is earlier.
+        """
+        self._due[store] = due = min(due, self._due.get(store, due))
+        delay = max(0.0, due - self._clock.seconds())
+        if self._alarm is None:
+            self._alarm = self._clock.callLater(delay, self._ring)
+        elif due < self._alarm.getTime():
+            self._alarm.reset(delay)
+
+    def _ring(self) -> None:
+        """
+        Read the stores that are due.
+        """
+        self._alarm = None
+        now = self._clock.seconds()
+        for store in [store for store, due in self._due.items() if due <= now]:
+            del self._due[store]
+            self._want(store)
+        if self._due and self._alarm is None:
+            due = min(self._due.values())
+            self._alarm = self._clock.callLater(max(0.0, due - now), self._ring)
+
+    def _load(self, store: LeaseStore) -> Iterator[None]:
+        """
+        Read a store and enter what is new.
+        """
+        self._queued.discard(store)
+        start = self._clock.seconds()
+        if self._stores.get(store.path) is not store:
+            return
+        # Not much later: the clock may be set.
+        if start < store.rests_until <= start + _LONGEST_REST:
+            self._schedule(store, store.rests_until)
+            return
+        for change in store.load(start):
+            if change is not None:
+                self._enter(store, change)
+            yield None
+        yield from self._conclude(store, start)
+        if not self._queued:
+            self._judge()
+
+    def _conclude(self, store: LeaseStore, start: float) -> Iterator[None]:
+        """
+        See what is to come after a store was read.
+
+        @param start: When that began.
+        """
+        now = self._clock.seconds()
+        if store.read_at == start:
+            self._latest = start
+        store.rests_until = now + min(_LONGEST_REST, _REST * (now - start))
+        if store.missing_since is not None:
+            yield from self._miss(store, now - store.missing_since)
+        elif not store.is_settled and store.problem is None:
+            self._schedule(store, now + QUIET)
+
+    def _miss(self, store: LeaseStore, seconds: float) -> Iterator[None]:
+        """
+        See what it means that a store is not there.
+
+        @param seconds: For how long it has not been.
+        """
+        if has_magic(self._directory):
+            may_go = self._is_parent_there()
+        else:
+            may_go = has_magic(self._basename) and len(self._stores) > 1
+        if not may_go:
+            return
+        is_there = os.path.isdir(os.path.dirname(store.path))
+        if is_there and seconds < QUIET and store.read_at is not None:
+            # Perhaps it is being replaced.
+            store.problem = None
+            self._schedule(store, self._clock.seconds() + QUIET - seconds)
+        else:
+            yield from self._withdraw(store)
+
+    def _is_parent_there(self) -> bool:
+        """
+        Tell whether the directory is there in which stores have directories.
+        """
+        return os.path.isdir(next(iter(self._directories())))
+
+    def _enter(self, store: LeaseStore, change: Change) -> None:
+        """
+        Have the book say what a store says.
+        """
+        former, record = change
+        name = f"{self.name}:{store.path}"
+        if former is not None:
+            network = self._naming.network_of(self._kind, store.path, former)
+            if network is None:
+                store.elsewhere -= 1
+            elif record is None or record.subnet != former.subnet:
+                self._book.forget(name, network, former.address)
+        if record is None:
+            return
+        network = self._naming.network_of(self._kind, store.path, record)
+        if network is None:
+            store.elsewhere += 1
+            return
+        ends = self._epoch.read(record.expires)
+        self._book.learn(
+            name, Lease(network, record.address, record.mac, ends, record.hostname)
+        )
 
     def _judge(self) -> None:
         """
         Say how the source is.
         """
-        problems = [file.problem for file in self._files.values() if file.problem]
-        if not self._files:
+        stores = self._stores.values()
+        problems = [store.problem for store in stores if store.problem]
+        # Where each has a directory of its own there may be none.
+        if not stores and not (has_magic(self._directory) and self._is_parent_there()):
             problems = [f"nothing matches {self._path}"]
         if not problems:
-            if self._has_started():
+            if self.state is SourceState.LIVE or self._has_settled():
                 self.condition.become(SourceState.LIVE)
             return
         state = SourceState.STALE
         if self._latest is None:
-            is_expected = all(file.is_missing for file in self._files.values())
+            is_expected = all(store.missing_since is not None for store in stores)
             state = SourceState.STARTING if is_expected else SourceState.FAILED
         self.condition.become(state, "; ".join(problems[:3]))
 
-    def _has_started(self) -> bool:
+    def _has_settled(self) -> bool:
         """
-        Tell whether every file has come to rest once.
+        Tell whether every store has come to rest once.
         """
-        return self.state is SourceState.LIVE or all(
-            file.settled for file in self._files.values()
+        return self._has_looked and all(
+            store.has_settled for store in self._stores.values()
         )
 
 
-def _cancel(file: _LeaseFile) -> None:
+def _subdirectories(parent: str, pattern: str) -> list[str]:
     """
-    Don't read a file again for now.
+    List the directories in a directory whose names match a pattern.
     """
-    if file.again is not None:
-        file.again.cancel()
-        file.again = None
+    try:
+        with os.scandir(parent) as entries:
+            return [
+                entry.path
+                for entry in entries
+                if fnmatchcase(entry.name, pattern)
+                and not entry.name.startswith(".")
+                and entry.is_dir()
+            ]
+    except OSError:
+        return []

@@ -1,0 +1,143 @@
+# -*- test-case-name: tests.test_lookup_formats -*-
+"""
+The formats in which DHCP servers keep their leases: bytes in, values out.
+
+Pure.  Each format has a reader that is fed a file piece by piece, cut anywhere, and
+tells what each record says; a record that can't be read costs itself only and is
+counted.  What may be believed of a file that somebody is writing is decided elsewhere
+(L{mdproxy.lookup.leases}), for all formats alike.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from attrs import frozen
+
+from mdproxy.model import Malformed
+
+#: The longest line that is read.  dnsmasq's longest has a name and a client id of 255
+#: bytes each, the latter in hexadecimal with colons; Kea's a user context besides.
+MAX_LINE: Final = 16384
+
+_NUMBER = re.compile(r"[0-9]{1,15}\Z")
+_NAME = re.compile(r"[\x21-\x7e]{1,255}\Z")
+
+
+@frozen
+class Record:
+    """
+    What a lease store says of an address.
+
+    @ivar address: The leased address.
+    @ivar mac: Who holds it; C{None} where the store doesn't tell (IPv6).
+    @ivar expires: When it ends, in seconds since the epoch as the server's clock is
+        set; C{None}: never.
+    @ivar hostname: The client's name, if any.
+    @ivar subnet: The server's own id of the subnet, where it has one (Kea).
+    @ivar is_held: C{False} where the record says that nobody has the address now.
+    """
+
+    address: str
+    mac: str | None
+    expires: float | None
+    hostname: str | None = None
+    subnet: str | None = None
+    is_held: bool = True
+
+
+class Reader(Protocol):
+    """
+    Reads one file of a format, any number of times.
+
+    @ivar refused: How many records could not be read since L{begin}.
+    """
+
+    refused: int
+
+    def begin(self) -> None:
+        """
+        Prepare for the first byte of the file.
+        """
+
+    def feed(self, data: bytes) -> list[Record]:
+        """
+        Take the next bytes of the file.
+
+        @param data: Any number of them.
+
+        @return: What the records say that are complete now, in the file's order; the
+            last one of an address counts.
+        """
+
+    def problem(self) -> str | None:
+        """
+        Tell whether the file could be all there is, if it ended here.
+
+        @return: What is wrong with that, as a phrase; C{None}: nothing.
+        """
+
+
+def moment(text: str) -> float | None:
+    """
+    Read a number of seconds since the epoch.
+
+    @return: C{None} for 0, by which servers mean never.
+
+    @raise Malformed: If it is no such number.
+    """
+    if _NUMBER.match(text) is None:
+        raise Malformed(f"{text[:64]!r} is no time")
+    return float(text) or None
+
+
+def name_or_none(text: str) -> str | None:
+    """
+    Take a client's name, which is for the operator's eyes only.
+
+    @return: C{None} where it holds anything but printable ASCII, for it comes from the
+        client.
+    """
+    return text if _NAME.match(text) is not None else None
+
+
+class Lines:
+    """
+    Cuts a file into lines.
+
+    @ivar too_long: How many were longer than L{MAX_LINE}; they are left out.
+    """
+
+    def __init__(self) -> None:
+        """
+        Begin a file.
+        """
+        self.too_long = 0
+        self._rest = b""
+        self._is_skipping = False
+
+    def cut(self, data: bytes) -> list[bytes]:
+        """
+        Take the next bytes.
+
+        @return: The lines that are complete now, without their ends.
+        """
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if lines and self._is_skipping:
+            del lines[0]
+            self._is_skipping = False
+        if self._is_skipping or len(self._rest) > MAX_LINE:
+            if not self._is_skipping:
+                self.too_long += 1
+            self._is_skipping = True
+            self._rest = b""
+        return lines
+
+    @property
+    def is_whole(self) -> bool:
+        """
+        Whether the file ends where a line ends.
+        """
+        return not self._rest and not self._is_skipping
