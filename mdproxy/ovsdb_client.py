@@ -22,11 +22,17 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mdproxy.ovsdb import (
     Call,
@@ -95,6 +101,7 @@ class Owner(Shape):
         """
 
 
+@implementer(IPushProducer)
 class Session(Protocol):
     """
     One connection to a server.
@@ -121,14 +128,33 @@ class Session(Protocol):
         self._calls: dict[int, Deferred[Any]] = {}
         self._echoed: float | None = None
         self._problem: str | None = None
+        self._is_stuck = False
 
     def connectionMade(self) -> None:
         """
         Begin; with TLS what is written waits for the end of the handshake.
         """
-        # A server that asks for echoes and does not read them is not read either.
-        self.transport.registerProducer(self.transport, True)
+        # Not to produce, but to be told when the server does not read.
+        self.transport.registerProducer(self, True)
         self._owner.began(self)
+
+    def pauseProducing(self) -> None:
+        """
+        Learn that what was written lies here: the server does not read, or TLS has not
+        begun.
+        """
+        self._is_stuck = True
+
+    def resumeProducing(self) -> None:
+        """
+        Learn that it has left.
+        """
+        self._is_stuck = False
+
+    def stopProducing(self) -> None:
+        """
+        Learn that nothing leaves any more: the connection is lost.
+        """
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -248,6 +274,9 @@ class Session(Protocol):
         """
         if call.id is None:
             self._owner.told(self, call.method, call.params)
+        elif self._is_stuck:
+            # Else it would have us keep any number of answers.
+            raise Garbled("questions, but it does not read the answers")
         elif call.method == "echo":
             self.transport.write(write_reply(call.id, call.params))
         else:

@@ -6,7 +6,7 @@ and what is promised with it and with a real one.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Shape
 
@@ -568,10 +568,10 @@ else:
     _Case = object
 
 
-class SouthboundContract(_Case):
+class Scenarios(_Case):
     """
-    What is promised of an inventory and a database together: the one in memory behaves
-    as the real one does.
+    What tests of an inventory and a database have, be it the one in memory or a real
+    one.
 
     @ivar outside: The database, with the chassis C{here} and C{elsewhere}.
     @ivar inventory: An inventory of C{here}, started.
@@ -582,7 +582,7 @@ class SouthboundContract(_Case):
     inventory: OvnInventory
     book: PortBook
 
-    def perform(self, scenario: Awaitable[None]) -> Any:
+    def perform(self, scenario: Coroutine[Any, Any, None]) -> Any:
         """
         Carry out a scenario.
         """
@@ -608,6 +608,21 @@ class SouthboundContract(_Case):
         self.outside.put("Chassis", HERE, chassis_row("here"))
         self.outside.put("Chassis", ELSEWHERE, chassis_row("elsewhere"))
         self.outside.put("Datapath_Binding", DATAPATH, datapath_row())
+
+    async def refresh(self) -> None:
+        """
+        Have the inventory look again.
+        """
+        done: list[None] = []
+        self.inventory.refresh(NETWORK, None).addCallback(done.append)
+        await self.until(lambda: done)
+
+
+class SouthboundContract(Scenarios):
+    """
+    What is promised of an inventory and a database together: the one in memory behaves
+    as the real one does.
+    """
 
     def test_life_of_a_port(self) -> Any:
         """
@@ -653,10 +668,10 @@ class SouthboundContract(_Case):
         await self.until(self.known)
         arrived = {"chassis": here, "additional_chassis": wire_set()}
         outside.put("Port_Binding", PORT, arrived)
-        await self._refresh()
+        await self.refresh()
         self.assertIsNotNone(self.known())
         outside.put("Port_Binding", PORT, {"additional_chassis": elsewhere})
-        await self._refresh()
+        await self.refresh()
         self.assertIsNotNone(self.known())
         gone = {"chassis": elsewhere, "additional_chassis": wire_set()}
         outside.put("Port_Binding", PORT, gone)
@@ -694,7 +709,7 @@ class SouthboundContract(_Case):
         ]
         for step in steps:
             outside.put("Port_Binding", PORT, step)
-        await self._refresh()
+        await self.refresh()
         port = self.known()
         assert port is not None
         self.assertEqual(port.instance_id, "i-3")
@@ -759,6 +774,7 @@ class SouthboundContract(_Case):
         """
         Write and refresh, with a network that was not known before each time.
         """
+        await self.until(lambda: self.inventory.state is SourceState.LIVE)
         for number in range(10, 30):
             network, datapath = uuid_of(number, 5), uuid_of(number, 2)
             mac = f"fa:16:3e:00:01:{number}"
@@ -766,11 +782,11 @@ class SouthboundContract(_Case):
             row = port_row(uuid_of(number, 4), f"{mac} 10.0.0.3", HERE, datapath, ids)
             self.outside.put("Datapath_Binding", datapath, datapath_row(network))
             self.outside.put("Port_Binding", uuid_of(number, 3), row)
-            await self._refresh()
+            await self.refresh()
             self.assertEqual(len(self.book.by_mac(network, mac)), 1, network)
             self.assertTrue(self.inventory.knows(network))
         self.outside.erase("Port_Binding", *[uuid_of(n, 3) for n in range(10, 30)])
-        await self._refresh()
+        await self.refresh()
         self.assertEqual(len(self.book), 0)
 
     def test_only_what_is_here(self) -> Any:
@@ -785,16 +801,8 @@ class SouthboundContract(_Case):
         """
         await self.until(lambda: self.inventory.state is SourceState.LIVE)
         before = self.inventory.describe()["received"]
-        for number in range(20):
+        for number in range(1, 21):
             row = port_row(uuid_of(number, 4), chassis=ELSEWHERE)
             self.outside.put("Port_Binding", uuid_of(number, 3), row)
-        await self._refresh()
+        await self.refresh()
         self.assertLess(self.inventory.describe()["received"] - before, 100)
-
-    async def _refresh(self) -> None:
-        """
-        Have the inventory look again.
-        """
-        done: list[None] = []
-        self.inventory.refresh(NETWORK, None).addCallback(done.append)
-        await self.until(lambda: done)

@@ -5,7 +5,7 @@ Tests for L{mdproxy.inventory.ovn} and L{mdproxy.inventory.ovn_watch}.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
@@ -151,11 +151,11 @@ class SouthboundTests(SouthboundContract, _Case):
         self.furnish()
         self.start()
 
-    def perform(self, scenario: Awaitable[None]) -> Any:
+    def perform(self, scenario: Coroutine[Any, Any, None]) -> Any:
         """
         Carry out a scenario.
         """
-        self.successResultOf(ensureDeferred(scenario))  # type: ignore[arg-type]
+        self.successResultOf(ensureDeferred(scenario))
 
     async def until(self, probe: Callable[[], object]) -> None:
         """
