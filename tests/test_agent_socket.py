@@ -13,7 +13,6 @@ from typing import Any
 
 from attrs import define
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,13 +22,14 @@ from mdproxy.limits import Shares
 from mdproxy.listener_config import SocketConfig
 from mdproxy.unix_sockets import Permissions, listen_at
 from tests.playbook import Playbook
+from tests.secrecy import SecrecyTestCase
 from tests.test_http_relayed import BLUE, RED, asking
 from tests.test_http_relayed import _Callers as Callers
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class _Reactor(MemoryReactorClock):  # type: ignore[misc]
+class _Reactor(MemoryReactorClock):
     """
     A reactor whose loop turns when it is told to.
     """
@@ -47,7 +47,7 @@ class _Reactor(MemoryReactorClock):  # type: ignore[misc]
             self.advance(0)
 
 
-class _Listening(SynchronousTestCase):
+class _Listening(SecrecyTestCase):
     """
     A listener.
     """
@@ -58,15 +58,13 @@ class _Listening(SynchronousTestCase):
         """
         Make the listener; it is not started.
         """
+        super().setUp()
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.reactor = _Reactor()
         self.book = Playbook(ChannelBounds(), Shares(9))
         self.book.script.at_once = b"ok"
         self.listener = self.make()
-        self.events: list[Any] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
 
     def make(self, mode: str = "deduce") -> AgentSocket:
         """
@@ -113,11 +111,11 @@ class _Listening(SynchronousTestCase):
         """
         return str(self.listener.describe()["problem"])
 
-    def logged(self, word: str) -> int:
+    def told(self, words: str) -> int:
         """
-        Count the events in the log that speak of something.
+        Count the lines of the log that speak of something.
         """
-        return sum(word in event.get("log_format", "") for event in self.events)
+        return sum(words in line for _level, line in self.logged())
 
 
 class AgentSocketTests(_Listening):
@@ -209,7 +207,7 @@ class AgentSocketTests(_Listening):
         other = listen_at(self.path, Permissions(0o666))
         self.start()
         self.assertIn("another process listens there", self.problem())
-        self.assertEqual(self.logged("does not listen"), 1)
+        self.assertEqual(self.told("does not listen"), 1)
         other.opened.close()
         self.reactor.advance(1)
         self.assertEqual(self.problem(), "None")
@@ -271,7 +269,7 @@ class StrangerTests(_Listening):
             client = self.connect()
             self.assertEqual(client.recv(99), b"")
         self.assertEqual(self.listener.describe()["strangers"], 3)
-        self.assertEqual(self.logged("does not hear user"), 1)
+        self.assertEqual(self.told("does not hear user"), 1)
         self.assertEqual(self.book.script.asked, [])
 
 
