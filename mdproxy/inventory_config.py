@@ -115,9 +115,7 @@ def read_inventories(settings: Settings) -> tuple[str, ...]:
         text = "is empty, so nobody could be recognised: name at least one"
         settings.fault("DEFAULT", option, text)
     if "neutron" in names and find_spec("treq") is None:
-        text = (
-            "neutron needs treq, which is not installed: pip install mdproxy[neutron]"
-        )
+        text = "neutron needs treq, which is not there: pip install mdproxy[neutron]"
         settings.fault("DEFAULT", option, text)
     return tuple(names)
 

@@ -71,6 +71,11 @@ def make_listening(
         )
         opening = Opening(opener)
         parts.append(_namespaces(rules, opener, front, sources, reactor))
+    parts += [
+        _agent_socket(config, front, sources, reactor)
+        for config in configs
+        if isinstance(config, SocketConfig)
+    ]
     accepting = MultiService()
     for part in parts:
         part.setServiceParent(accepting)
@@ -86,8 +91,9 @@ def rules_of(configs: Sequence[AnyListener]) -> list[Rule]:
         if isinstance(config, NamespacesConfig):
             ports = (config.port, config.router_port)
             rules.append(Rule(config.name, config.namespaces, *ports))
-        elif isinstance(config, SocketConfig) and config.identify_by == "mac":
-            # Neighbours are looked for there, but nobody is listened to.
+        elif isinstance(config, SocketConfig):
+            # Neighbours and routers' networks are looked for there, but nobody is
+            # listened to.
             rules.append(Rule(config.name, config.namespaces))
     return rules
 
@@ -132,3 +138,18 @@ def _namespaces(
 
     neighbours, networks = sources.neighbours, sources.books.networks
     return Namespaces(rules, opener, front, neighbours, networks, reactor)
+
+
+def _agent_socket(
+    config: SocketConfig, front: Front, sources: Sources, reactor: Any
+) -> Service:
+    """
+    Make what stands in the place of Neutron's agent.
+    """
+    from mdproxy.agent_callers import RelayedCallers
+    from mdproxy.agent_socket import AgentSocket
+
+    callers = RelayedCallers(
+        sources.books, sources.neighbours, reactor, config.identify_by
+    )
+    return AgentSocket(config, front, callers, reactor)

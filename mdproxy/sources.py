@@ -18,8 +18,8 @@ from twisted.application.service import IService, MultiService
 
 from mdproxy.config import Config, ConfigError, LeaseSourceConfig, ListenerConfig
 from mdproxy.interfaces import IInventory, ISource, SourceState
+from mdproxy.inventories import Inventory, Key, Maker, key_of
 from mdproxy.inventory.libvirt import LibvirtInventory
-from mdproxy.inventory.page import Page
 from mdproxy.inventory.static import StaticInventory
 from mdproxy.lookup import Books, InstanceLookup
 from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
@@ -30,19 +30,6 @@ from mdproxy.lookup.watchers import LeaseWatcher
 from mdproxy.measures import policy_of
 from mdproxy.reload import Change
 
-#: An inventory's name, and where it reads.
-_Place = tuple[str, str]
-
-
-@frozen
-class _Inventory:
-    """
-    An inventory, and what it has written.
-    """
-
-    source: IInventory
-    page: Page
-
 
 @frozen
 class _Choice:
@@ -51,10 +38,12 @@ class _Choice:
 
     @ivar inventories: Who knows ports, in the order of the configuration.
     @ivar leases: Who knows leases.
+    @ivar project: Whose an instance is that Nova did not make, if nobody else says so.
     """
 
-    inventories: Mapping[_Place, _Inventory] = field(factory=dict)
+    inventories: Mapping[Key, Inventory] = field(factory=dict)
     leases: Mapping[LeaseSourceConfig, LeaseWatcher] = field(factory=dict)
+    project: str | None = None
 
     def besides(self, others: _Choice) -> list[Any]:
         """
@@ -63,8 +52,8 @@ class _Choice:
         return [
             *(
                 each.source
-                for place, each in self.inventories.items()
-                if place not in others.inventories
+                for key, each in self.inventories.items()
+                if key not in others.inventories
             ),
             *(
                 watcher
@@ -78,11 +67,11 @@ class _Choice:
         Have these in the book of ports, and of others only those that are these.
         """
         # First hidden, then shown: two may say the same by the same names.
-        for place, inventory in others.inventories.items():
-            if place not in self.inventories:
-                inventory.page.hide()
+        for key, inventory in others.inventories.items():
+            if key not in self.inventories:
+                inventory.hide()
         for inventory in self.inventories.values():
-            inventory.page.show()
+            inventory.show()
 
 
 @define(eq=False)
@@ -165,8 +154,10 @@ class Sources:
 
         def finish() -> None:
             _disown(before, after)
-            for place in before.inventories.keys() & after.inventories.keys():
-                after.inventories[place].source.refresh("", None)
+            # Those that were kept may have missed something, and whose an instance of
+            # libvirt's is may be another's word now.
+            for inventory in after.inventories.values():
+                inventory.source.refresh("", None)
 
         try:
             self._adopt(after, before)
@@ -199,34 +190,47 @@ class Sources:
     def _choice_of(self, config: Config) -> _Choice:
         """
         Name the sources of a configuration: those that there are, and new ones.
+
+        @raise ConfigError: If one can't be made.
         """
-        paths = {"static": config.static_path, "libvirt": config.libvirt_path}
-        if missing := [name for name in config.inventories if name not in paths]:
-            raise ConfigError([f"{name} is not there yet" for name in missing])
-        places = [(name, paths[name]) for name in config.inventories]
+        maker = Maker(
+            self.books,
+            self._networks,
+            self._reactor,
+            self._project_of,
+            self._ask_libvirt,
+        )
+        keys = [(name, key_of(name, config)) for name in config.inventories]
         return _Choice(
             {
-                place: self._chosen.inventories.get(place) or self._inventory(*place)
-                for place in places
+                key: self._chosen.inventories.get(key) or maker.make(name, config)
+                for name, key in keys
             },
             {
                 source: self._chosen.leases.get(source) or self._lease_watcher(source)
                 for source in config.lease_sources
             },
+            config.libvirt_project,
         )
 
-    def _inventory(self, name: str, path: str) -> _Inventory:
+    def _project_of(self, instance_id: str) -> str | None:
         """
-        Make an inventory.
+        Tell whose an instance is that Nova did not make.
         """
-        page = Page(self.books.ports)
-        reactor = self._reactor
-        if name == "static":
-            return _Inventory(StaticInventory(reactor, reactor, page, path), page)
-        networks = self._networks
-        return _Inventory(
-            LibvirtInventory(reactor, reactor, page, networks, path), page
-        )
+        for source in self.inventories:
+            if isinstance(source, StaticInventory):
+                project = source.project_of(instance_id)
+                if project is not None:
+                    return project
+        return self._chosen.project
+
+    def _ask_libvirt(self) -> None:
+        """
+        Have libvirt's inventory look again whose its instances are.
+        """
+        for source in self.inventories:
+            if isinstance(source, LibvirtInventory):
+                source.refresh("", None)
 
     def _lease_watcher(self, source: LeaseSourceConfig) -> LeaseWatcher:
         """
@@ -273,9 +277,9 @@ def _check(choice: _Choice, former: _Choice) -> None:
     ]
     faults += [
         f"{source.name}: knows no port: {source.describe()['problem']}"
-        for place, inventory in choice.inventories.items()
-        if place not in former.inventories
-        and (source := inventory.source).state is not SourceState.FAILED
+        for key, inventory in choice.inventories.items()
+        if key not in former.inventories
+        and (source := inventory.source).state in (SourceState.LIVE, SourceState.STALE)
         and source.describe()["problem"] is not None
         and not source.describe()["ports"]
     ]

@@ -133,7 +133,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         sources.neighbours,
         policy_of(config),
         reactor,
-        time.time,
+        sources.epoch.now,
     )
     holds, questions = Shares(*unidentified_of(config)), Shares(*questions_of(config))
     rates, connections = Rates(*rates_of(config)), Shares(*connections_of(config))

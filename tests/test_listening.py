@@ -88,6 +88,18 @@ class ListeningTests(SynchronousTestCase):
         self.assertIsInstance(opener, BrokerOpener)
         self.assertEqual(opener._rules, rules_of([NAMESPACES]))
 
+    def test_sockets(self) -> None:
+        """
+        A UNIX socket in the agent's place is a part of its own, with the neighbours of
+        its namespaces watched.
+        """
+        config = SocketConfig("s", "/s", "user", (), ("ovnmeta-*",), "mac")
+        listening = self.make(config)
+        namespaces, socket = listening.parts
+        self.assertEqual(listening.opening.opener._rules, rules_of([config]))
+        self.assertEqual(type(namespaces).__name__, "Namespaces")
+        self.assertEqual(socket.describe()["name"], "s")
+
 
 class RulesTests(SynchronousTestCase):
     """
@@ -96,8 +108,8 @@ class RulesTests(SynchronousTestCase):
 
     def test_rules(self) -> None:
         """
-        A listener in namespaces listens there; a UNIX socket whose callers have a MAC
-        looks for it there; nothing else is opened in any.
+        A listener in namespaces listens there; a UNIX socket has neighbours looked for
+        there, however it identifies; nothing else is opened in any.
         """
         by_mac = SocketConfig("s", "/s", "user", (), ("ovnmeta-*",), "mac")
         by_address = SocketConfig("t", "/t", "user", (), ("qdhcp-*",), "address")
@@ -106,5 +118,6 @@ class RulesTests(SynchronousTestCase):
             [
                 Rule("s", ("ovnmeta-*",), None, None),
                 Rule("c", ("qdhcp-*", "qrouter-*"), 80, 9697),
+                Rule("t", ("qdhcp-*",), None, None),
             ],
         )

@@ -10,17 +10,19 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.task import Clock
 
-from mdproxy.config import ConfigError, LeaseSourceConfig, ListenerConfig
+from mdproxy.config import ConfigError, LeaseSourceConfig, ListenerConfig, OvnConfig
 from mdproxy.interfaces import SourceState
 from mdproxy.lookup import InstanceLookup
 from mdproxy.lookup.decision import Policy
 from mdproxy.measures import policy_of
 from mdproxy.model import Caller, Identity
+from mdproxy.ovsdb import Remote
 from mdproxy.reload import Change
 from mdproxy.sources import make_sources
 from tests.inotify_reactor import WatchingReactor
 from tests.secrecy import SecrecyTestCase
 from tests.test_config import PLAIN
+from tests.test_inventory_domains import interface_xml, plain_xml
 from tests.test_inventory_libvirt import _xml as domain
 
 MAC = "fa:16:3e:00:00:0{}"
@@ -250,6 +252,58 @@ class SourcesTests(SecrecyTestCase):
         self.assertEqual(self.sources.books.ports.by_mac("blue", mac), ())
         self.assertEqual(self.instance(1), "i-1")
         self.assertEqual(self.watching(), 2)
+
+    def test_projects(self) -> None:
+        """
+        Whose an instance is that Nova did not make the static file says, or else the
+        configuration; a change of either counts at once.
+        """
+        mac = MAC.format(5)
+        (self.domains / "five.xml").write_bytes(plain_xml(interface_xml(mac)).encode())
+
+        def project() -> str | None:
+            """
+            Tell whose it is.
+            """
+            ports = self.sources.books.ports.by_mac("blue", mac)
+            return ports[0].project_id if ports else None
+
+        both = ("static", "libvirt")
+        self.take(inventories=both)
+        self.assertIsNone(project())
+        self.reactor.advance(2)
+        self.take(inventories=both, libvirt_project="by-default")
+        self.assertEqual(project(), "by-default")
+        self.reactor.advance(2)
+        with open(self.first, "a") as file:
+            file.write("projects: {i-plain: by-the-file}\n")
+        self.reactor.settle()
+        self.assertEqual(project(), "by-the-file")
+        self.reactor.advance(2)
+        self.take(inventories=both, static_path=self.listing("second", port(1)))
+        self.assertEqual(project(), "by-default")
+        self.reactor.advance(2)
+        self.take(inventories=both, libvirt_project=None)
+        self.assertIsNone(project())
+
+    def test_inventories_elsewhere(self) -> None:
+        """
+        An inventory that is not there yet when the configuration is read again is no
+        fault: it connects when it can.
+        """
+        ovn = OvnConfig(
+            (Remote("unix", str(self.directory / "none")),), None, None, None, "", "h"
+        )
+        self.take(inventories=("ovn", "static"), ovn=ovn)
+        self.assertEqual(
+            [source.name for source in self.sources.inventories], ["ovn", "static"]
+        )
+        self.assertEqual(self.instance(1), "i-1")
+        first = self.sources.inventories[0]
+        self.take(inventories=("ovn", "static"), ovn=evolve(ovn, chassis="c"))
+        self.assertIsNot(self.sources.inventories[0], first)
+        self.assertFalse(first.running)
+        self.take(inventories=("static",), ovn=None)
 
     def test_other_directory(self) -> None:
         """

@@ -37,10 +37,9 @@ from mdproxy.inventory.belief import TICK, Beliefs, Seat
 from mdproxy.inventory.demand import Demand
 from mdproxy.inventory.neutron_ports import is_uuid
 from mdproxy.inventory.neutron_questions import NOBODY, Found, NeutronQuestions
-from mdproxy.inventory.page import Entries
+from mdproxy.inventory.page import Entries, Routers
 from mdproxy.inventory.session import NotAccepted, NoToken, Session
 from mdproxy.inventory_config import NeutronConfig
-from mdproxy.lookup.books import NetworkBook
 from mdproxy.model import Port
 
 #: After how many seconds without an answer it can't know.
@@ -60,7 +59,7 @@ _ROUTER: Final = re.compile(r"qrouter-(?P<router>[0-9a-f-]{36})/qr-")
 def neutron_inventory(
     reactor: Any,
     book: Entries,
-    networks: NetworkBook,
+    networks: Routers,
     config: NeutronConfig,
     random: Random,
 ) -> NeutronInventory:
@@ -94,7 +93,7 @@ class NeutronInventory(Service):
         self,
         clock: IReactorTime,
         book: Entries,
-        networks: NetworkBook,
+        networks: Routers,
         session: Session,
         config: NeutronConfig,
         random: Random,

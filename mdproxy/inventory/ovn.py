@@ -33,8 +33,7 @@ from mdproxy.inventory.ovn_rows import (
     where_chassis,
 )
 from mdproxy.inventory.ovn_watch import Watch
-from mdproxy.inventory.page import Entries
-from mdproxy.lookup.books import NetworkBook
+from mdproxy.inventory.page import Entries, Routers
 from mdproxy.ovsdb import Garbled, Remote
 from mdproxy.ovsdb_client import UNANSWERED, Client, Connect, Session
 
@@ -84,7 +83,7 @@ class OvnInventory(Service):
         self,
         clock: IReactorTime,
         book: Entries,
-        networks: NetworkBook,
+        networks: Routers,
         place: OvnPlace,
         connect: Connect,
         hostname: str,
@@ -140,7 +139,7 @@ class OvnInventory(Service):
 
     def stopService(self) -> None:
         """
-        Let go of the connection and the timers; the book keeps what it has.
+        Let go of the connection and the timers; the books keep what they have.
         """
         super().stopService()
         if self._sweep is not None:
@@ -149,8 +148,6 @@ class OvnInventory(Service):
         self._client.end()
         self._watch = None
         self._barrier.stop()
-        for uuid, (_sight, meaning) in self._known.items():
-            self._enter_router(uuid, meaning, Meaning())
 
     def knows(self, network: str) -> bool:
         """
@@ -260,14 +257,14 @@ class OvnInventory(Service):
         if meaning.port != former.port:
             ports = () if meaning.port is None else (meaning.port,)
             self._book.enter(self.condition.name, f"{self._place}/{uuid}", ports)
-        self._enter_router(uuid, former, meaning)
+        self._enter_router(former, meaning)
 
-    def _enter_router(self, uuid: str, former: Meaning, meaning: Meaning) -> None:
+    def _enter_router(self, former: Meaning, meaning: Meaning) -> None:
         """
         Enter the network of a router's port.  They are seen only where one is bound to
         a chassis, which Neutron's distributed routers are not.
         """
-        author = f"{self.name} {self._place}"
+        author = self.condition.name
         if former.router is not None and former.router != meaning.router:
             self._networks.enter(author, former.router, None)
         if meaning.router is not None:
