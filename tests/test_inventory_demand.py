@@ -174,6 +174,21 @@ class DemandTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.demand._lines, {})
 
+    def test_window_after_an_answer(self) -> None:
+        """
+        Others may join a question that is asked when the subject was about to be
+        forgotten.
+        """
+        self.demand.want("red", "a")
+        self.clock.advance(WINDOW)
+        self.clock.advance(PAUSE)
+        self.answer()
+        self.demand.want("red", "a")
+        self.clock.advance(WINDOW / 2)
+        self.demand.want("red", "b")
+        self.clock.advance(WINDOW / 2)
+        self.assertEqual(self.asked[1][2], ["a", "b"])
+
     def test_asks_from_an_answer(self) -> None:
         """
         Who is answered may ask again at once, and waits for the next question.

@@ -85,6 +85,9 @@ class Demand:
             (L{release}).
         """
         line = self._lines.setdefault(subject, _Line())
+        if not line.wishes:
+            # Whatever was planned was to forget the subject.
+            _stop(line)
         wish = line.wishes.get(item)
         if wish is None:
             wish = line.wishes[item] = _Wish(self._clock.seconds())
