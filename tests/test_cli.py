@@ -122,6 +122,39 @@ class CheckConfigTests(CliCase):
         self.assertIn("$ is written $$", out)
         self.assertLess(out.index("libvirt: "), out.index("static: "))
 
+    def test_summary_on_a_neutron_host(self) -> None:
+        """
+        Namespaces, the agent's socket, OVN, Neutron and leases of every kind are summed
+        up, too, and no password shows.
+        """
+        status, out, err = self.run_with(
+            "[DEFAULT]\nmetadata_proxy_shared_secret = SECRET\n"
+            "inventories = ovn, neutron\n"
+            "[ovn]\novn_sb_connection = unix:/run/a, tcp:[fd00::1]:6642\n"
+            "[neutron]\nauth_url = https://k/v3\nuser_id = u\nproject_id = p\n"
+            "password = SECRET\n"
+            "[listener:all]\nkind = namespaces\n"
+            "[listener:agent]\nkind = socket\npath = /s\nidentify_by = address\n"
+            "namespaces = ovnmeta-*\nallowed_uids = 0, 7\n"
+            "[leases]\nsources = dnsmasq:/d/*/leases, kea:/k, dhcpd:/i@net\n"
+            "kea_subnets = 1:one, 2:two\n",
+            "check-config",
+        )
+        self.assertEqual((status, err), (0, ""))
+        for line in (
+            "  all: namespaces qdhcp-*, qrouter-*, ovnmeta-* port 80, of routers 9697, "
+            "identifies by mac",
+            "  agent: socket /s (mode deduce) for 0, 7, namespaces ovnmeta-*, "
+            "identifies by address: WEAKER than mac",
+            "  ovn: unix:/run/a, then tcp:[fd00::1]:6642",
+            "  neutron: what https://k/v3 names (password); never tried with a Neutron "
+            "in use",
+            "  dnsmasq on network told by the path: /d/*/leases",
+            "  kea on network one (subnet 1), two (subnet 2): /k",
+            "  dhcpd on network net: /i",
+        ):
+            self.assertIn(line, out.splitlines())
+
     def test_weak_spots(self) -> None:
         """
         No secret, and a Nova that is not verified, stand out.
