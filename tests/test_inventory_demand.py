@@ -186,7 +186,7 @@ class DemandTests(SynchronousTestCase):
         self.demand.want("red", "a")
         self.clock.advance(WINDOW / 2)
         self.demand.want("red", "b")
-        self.clock.advance(WINDOW / 2)
+        self.clock.advance(WINDOW)
         self.assertEqual(self.asked[1][2], ["a", "b"])
 
     def test_asks_from_an_answer(self) -> None:
