@@ -258,11 +258,18 @@ def in_namespace(
         is_one = status.st_dev == os.fstat(home).st_dev
         if not is_one or (status.st_dev, status.st_ino) != identity:
             raise OSError(errno.ESTALE, "the name is not that namespace's")
+        is_home = False
         try:
-            _set_namespace(descriptor)
+            try:
+                _set_namespace(descriptor)
+            except OSError:
+                # Who may not enter has not left, and could not come back.
+                is_home = True
+                raise
             return work()
         finally:
-            _go_home(home)
+            if not is_home:
+                _go_home(home)
     finally:
         os.close(descriptor)
 

@@ -79,6 +79,7 @@ class Proxy:
     @ivar options: Sections of the configuration on top of the usual.
     @ivar networks: The bridges it listens on.
     @ivar wrapper: A command that starts it, with its arguments.
+    @ivar twistd: More options of C{twistd} itself.
     @ivar nova_port: Where Nova is.
     @ivar introspection_port: Where it tells of itself.
     """
@@ -88,6 +89,7 @@ class Proxy:
     options: Sections = field(factory=dict)
     networks: tuple[str, ...] = ("br-tenant1", "br-tenant2")
     wrapper: tuple[str, ...] = ()
+    twistd: tuple[str, ...] = ()
     nova_port: int = NOVA_PORT
     introspection_port: int = INTROSPECTION_PORT
     running: Running = field(init=False)
@@ -113,7 +115,8 @@ class Proxy:
         self.know(self.known)
         self.configure()
         twistd = str(Path(sys.executable).with_name("twistd"))
-        arguments = ("-n", "--pidfile=", "mdproxy", "--config-file", str(self.config))
+        options = ("-n", "--pidfile=", *self.twistd)
+        arguments = (*options, "mdproxy", "--config-file", str(self.config))
         self.running = self.stage.start(
             self.stage.hypervisor, "mdproxy", *self.wrapper, twistd, *arguments
         )
