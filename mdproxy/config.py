@@ -14,6 +14,7 @@ from typing import TypeVar
 from attrs import field, fields_dict, frozen
 
 from mdproxy.credentials import find_secret
+from mdproxy.ini import printable
 from mdproxy.inventory_config import (
     NeutronConfig,
     OvnConfig,
@@ -34,7 +35,7 @@ from mdproxy.listener_config import (
 from mdproxy.nova_config import Endpoint, TlsFiles, UpstreamConfig, read_upstream
 from mdproxy.options import LISTENER
 from mdproxy.places import completed, place_of
-from mdproxy.settings import Settings, printable
+from mdproxy.settings import Settings
 
 __all__ = [
     "AnyListener",

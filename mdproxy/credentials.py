@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from mdproxy.settings import Settings, printable
+from mdproxy.ini import printable
+from mdproxy.settings import Settings
 from mdproxy.tls import TlsMisconfigured, client_tls
 
 #: The option that holds the secret, in Neutron's files as well.

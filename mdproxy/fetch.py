@@ -28,11 +28,11 @@ from mdproxy.http.client import (
     UpstreamTimedOut,
     UpstreamTlsFailed,
 )
+from mdproxy.ini import printable
 from mdproxy.interfaces import IExchange, IUpstream
 from mdproxy.inventory.listing import read_listing
 from mdproxy.model import Malformed, Request, ResponseHead
 from mdproxy.pool import make_upstream
-from mdproxy.settings import printable
 from mdproxy.signing import Signer
 from mdproxy.sweep import Sweep
 

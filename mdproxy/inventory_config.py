@@ -14,11 +14,12 @@ from attrs import field, fields_dict, frozen
 
 from mdproxy.clouds import read_cloud
 from mdproxy.credentials import check_file, check_text, note_readable, try_tls
+from mdproxy.ini import printable
 from mdproxy.inventory_options import INVENTORY_SECTIONS
 from mdproxy.model import Malformed, checked_id
 from mdproxy.ovsdb import Remote, read_remote
 from mdproxy.places import problem_of_host
-from mdproxy.settings import Settings, printable
+from mdproxy.settings import Settings
 
 _INVENTORIES: Final = ("static", "libvirt", "ovn", "neutron")
 _SECRETS: Final = ("password", "application_credential_secret")

@@ -10,10 +10,11 @@ from typing import Final
 
 from attrs import frozen
 
+from mdproxy.ini import printable
 from mdproxy.listener_config import AnyListener, ListenerConfig
 from mdproxy.listener_options import LISTENER
 from mdproxy.places import NETWORK
-from mdproxy.settings import Settings, closest, printable
+from mdproxy.settings import Settings, closest
 
 _KINDS: Final = ("dnsmasq", "dhcpd", "kea", "libvirt")
 _SHAPE: Final = "KIND:PATH@NETWORK"

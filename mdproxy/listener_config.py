@@ -13,10 +13,11 @@ from typing import Final, TypeAlias
 
 from attrs import define, field, frozen
 
+from mdproxy.ini import printable
 from mdproxy.listener_options import LISTENER, LISTENER_OPTIONS, OPTIONS_OF
 from mdproxy.model import Malformed, canonical_address
 from mdproxy.places import DEVICE, NETWORK, bare
-from mdproxy.settings import Settings, printable
+from mdproxy.settings import Settings
 
 _DEFAULTS: Final = {option.name: option.default for option in LISTENER_OPTIONS}
 

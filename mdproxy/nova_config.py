@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from mdproxy.credentials import check_file, try_tls
+from mdproxy.ini import printable
 from mdproxy.places import bare, problem_of_host
-from mdproxy.settings import Settings, printable
+from mdproxy.settings import Settings
 
 _CA, _CERTIFICATE, _KEY = "auth_ca_cert", "nova_client_cert", "nova_client_priv_key"
 _TLS_FILES = (_CA, _CERTIFICATE, _KEY)

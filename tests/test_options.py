@@ -9,9 +9,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.config import load
+from mdproxy.ini import parse
 from mdproxy.inventory.listing import read_listing
 from mdproxy.options import LISTENER_OPTIONS, SECTIONS, sample, shown
-from mdproxy.settings import parse
 
 SAMPLE = Path(__file__).parent.parent / "etc" / "mdproxy.conf"
 

@@ -299,7 +299,7 @@ class SourcesTests(SecrecyTestCase):
             [source.name for source in self.sources.inventories], ["ovn", "static"]
         )
         self.assertEqual(self.instance(1), "i-1")
-        first = self.sources.inventories[0]
+        first: Any = self.sources.inventories[0]
         self.take(inventories=("ovn", "static"), ovn=evolve(ovn, chassis="c"))
         self.assertIsNot(self.sources.inventories[0], first)
         self.assertFalse(first.running)
