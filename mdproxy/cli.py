@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from mdproxy.config import (
     AnyListener,
@@ -19,12 +20,16 @@ from mdproxy.config import (
     LeaseSourceConfig,
     ListenerConfig,
     NamespacesConfig,
+    SocketConfig,
     load,
 )
 from mdproxy.model import Malformed, checked_id
 from mdproxy.signing import Signer
 
 DEFAULT_FILE = "/etc/mdproxy/mdproxy.conf"
+
+#: As many neighbours, in all namespaces, make some hundred networks comfortable.
+_NEIGHBOURS = 4096
 
 _RULES = """\
 Mind in all these files: a comment needs a line of its own, what follows a value is a
@@ -177,9 +182,36 @@ def summary(config: Config) -> list[str]:
         else "  NO SECRET: Nova believes anybody"
     ]
     lines += [f"Operator's pages: {config.introspection}"]
-    if config.notes:
-        lines += ["", "Worth knowing:", *(f"  {note}" for note in config.notes)]
+    if notes := [*config.notes, *notes_of_host(config)]:
+        lines += ["", "Worth knowing:", *(f"  {note}" for note in notes)]
     return [*lines, "", *_RULES.splitlines()]
+
+
+def notes_of_host(config: Config, directory: str = "/proc/sys/net") -> list[str]:
+    """
+    Tell where the host is not made for what is wanted of it.
+
+    @param directory: Where the kernel's settings are.
+
+    @return: One sentence for each.
+    """
+    kinds = (NamespacesConfig, SocketConfig)
+    if not any(isinstance(listener, kinds) for listener in config.listeners):
+        return []
+    notes: list[str] = []
+    for family in ("ipv4", "ipv6"):
+        name = f"{family}/neigh/default/gc_thresh3"
+        try:
+            most = int(Path(directory, name).read_text())
+        except (OSError, ValueError):
+            continue
+        if most < _NEIGHBOURS:
+            notes.append(
+                f"net.{name.replace('/', '.')} is {most}: no more neighbours than that "
+                "are known in all namespaces together, and whoever is not known waits; "
+                "etc/sysctl.d/mdproxy.conf has more"
+            )
+    return notes
 
 
 def _listener(listener: AnyListener) -> str:

@@ -39,7 +39,9 @@ LISTENER_OPTIONS: tuple[cfg.Opt, ...] = (
         "kind = socket: in which of them an instance's MAC address is looked for. "
         "Patterns, joined by commas; each begins with what stands before the id and "
         "its hyphen. The id is that of the network; behind qrouter- it is a router's, "
-        "and an inventory must know the networks of its ports: ovn or neutron.",
+        "and an inventory must know the networks of its ports: ovn or neutron. The "
+        "kernel has one table of neighbours for all namespaces: for hundreds of them it "
+        "must be made larger, see etc/sysctl.d/mdproxy.conf.",
     ),
     port(
         "port",
