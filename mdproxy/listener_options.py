@@ -40,8 +40,8 @@ LISTENER_OPTIONS: tuple[cfg.Opt, ...] = (
         "Patterns, joined by commas; each begins with what stands before the id and "
         "its hyphen. The id is that of the network; behind qrouter- it is a router's, "
         "and an inventory must know the networks of its ports: ovn or neutron. The "
-        "kernel has one table of neighbours for all namespaces: for hundreds of them it "
-        "must be made larger, see etc/sysctl.d/mdproxy.conf.",
+        "kernel has one table of neighbours for all namespaces: hundreds of them need "
+        "a larger one, see etc/sysctl.d/mdproxy.conf.",
     ),
     port(
         "port",
