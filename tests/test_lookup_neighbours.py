@@ -22,7 +22,12 @@ from mdproxy.lookup.books import Flip, NeighbourBook
 from mdproxy.lookup.kernel_table import SO_RCVBUFFORCE, NetlinkSocket
 from mdproxy.lookup.neighbours import NeighbourSource, Poll
 from tests.contracts import SourceContract
-from tests.netlink_kernel import MemoryKernel, MemoryPoll, link_message
+from tests.netlink_kernel import (
+    MemoryKernel,
+    MemoryPoll,
+    link_message,
+    neighbour_message,
+)
 
 A = "fa:16:3e:00:00:0a"
 B = "fa:16:3e:00:00:0b"
@@ -618,6 +623,21 @@ class NeighbourSourceTests(SynchronousTestCase):
         self.assertIn("can't open a netlink", self.source.describe()["problem"])
         self.clock.advance(1)
         self.assert_failed("can't join")
+
+    def test_doubt_outlives_flood(self) -> None:
+        """
+        Where there is more news than one drain reads, the next one asks for what may
+        have been missed, though there is no more then.
+        """
+        del self.kernel.table[7, "10.0.0.5"]
+        self.kernel.overrun()
+        news = neighbour_message(28, (7, "10.0.0.6"), A, "stale")
+        self.news.incoming.extend([news] * 4095)
+        self.source.drain()
+        self.assertEqual(self.news.incoming, [])
+        self.assertEqual(self.book.mac_of("red", "10.0.0.5"), A)
+        self.source.drain()
+        self.assertIsNone(self.book.mac_of("red", "10.0.0.5"))
 
     def test_drain_without_socket(self) -> None:
         """

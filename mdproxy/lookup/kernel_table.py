@@ -204,6 +204,13 @@ class KernelTable:
         return True
 
     @property
+    def is_in_doubt(self) -> bool:
+        """
+        Whether it must be read though there may be no news.
+        """
+        return self._doubt != 0 or self._dump is not None
+
+    @property
     def networks(self) -> list[str]:
         """
         Name the networks of the attached devices.

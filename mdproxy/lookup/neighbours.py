@@ -349,8 +349,8 @@ class NeighbourSource(Service):
 
         @param ready: The first of those that have news.
         """
-        self._read_ready(ready)
         doubtful, self._doubtful = self._doubtful, {}
+        self._read_ready(ready)
         for table in doubtful:
             self._read(table)
         for table in list(self._lost if self.running else self._tables.values()):
@@ -379,6 +379,9 @@ class NeighbourSource(Service):
         except Lost as lost:
             self._lose(table, str(lost))
             return
+        if table.is_in_doubt and table.news is not None:
+            # There was more than it reads at once.
+            self._doubtful[table] = None
         if not table.is_told:
             self._read_soon()
 
