@@ -197,10 +197,7 @@ def listen(address: str, port: int, device: str | None = None) -> socket.socket:
                 socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode()
             )
             scope = _index_of(device)
-        opened.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, _WITH_FRAME)
-        opened.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
-        # What it accepts has this from it (tcp_create_openreq_child copies the socket).
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        prepare(opened)
         if family is socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
@@ -213,6 +210,17 @@ def listen(address: str, port: int, device: str | None = None) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def prepare(opened: socket.socket) -> None:
+    """
+    Have a listening socket keep the opening frames, and what it accepts send without
+    delay, and no more than the instance has room for.
+    """
+    opened.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, _WITH_FRAME)
+    opened.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
+    # What it accepts has this from it (tcp_create_openreq_child copies the socket).
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _index_of(device: str) -> int:
