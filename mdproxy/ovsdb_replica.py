@@ -201,10 +201,12 @@ class Replica:
     The rows that a server has told of.
 
     @ivar _columns: What is read of which table.
+    @ivar _limit: How many rows there may be.
     @ivar rows: The rows by table and UUID.
     """
 
     _columns: Columns
+    _limit: int = MAX_ROWS
     rows: dict[str, dict[str, Row]] = field(init=False)
 
     @rows.default
@@ -230,8 +232,8 @@ class Replica:
                 raise Garbled("an update of a table that nobody asked for")
             for uuid, change in changes.items():
                 self._change(table, uuid, change)
-        if sum(map(len, self.rows.values())) > MAX_ROWS:
-            raise Garbled(f"more than {MAX_ROWS} rows")
+        if sum(map(len, self.rows.values())) > self._limit:
+            raise Garbled(f"more than {self._limit} rows")
 
     def _change(self, table: str, uuid: str, change: Any) -> None:
         """

@@ -459,11 +459,6 @@ class OvnInventoryTests(_Case):
         self.server.erase("Port_Binding", uuid_of(2, 3))
         self.clock.advance(0)
         self.assertEqual(self.networks.name_of("qrouter-x/qr-y"), "qrouter-x/qr-y")
-        self.server.put("Port_Binding", uuid_of(2, 3), row)
-        self.clock.advance(0)
-        self.inventory.stopService()
-        self.assertEqual(self.networks.name_of("qrouter-x/qr-y"), "qrouter-x/qr-y")
-        self.inventory.startService()
 
     def test_started_again(self) -> None:
         """
