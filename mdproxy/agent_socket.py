@@ -128,8 +128,10 @@ class AgentSocket(Service):
     @ivar _config: Where, and for whom.
     @ivar _front: What its channels share with all others.
     @ivar _callers: Finds who asks.
+    @ivar _opened: A socket that listens already, made by systemd: its file is not ours.
     @ivar _connections: The places for connections of haproxies.
-    @ivar _made: The socket; C{None} where there is none.
+    @ivar _made: The socket that we made; C{None} where there is none.
+    @ivar _entrance: Where connections come in; C{None}: nowhere.
     @ivar _problem: Why it does not listen as it should.
     """
 
@@ -137,6 +139,7 @@ class AgentSocket(Service):
     _front: Front
     _callers: Callers
     _reactor: Any
+    _opened: socket.socket | None = None
     name: str = field(init=False)
     _connections: Shares = field(
         factory=lambda: Shares(_OF_PROCESS, of_all=_OF_ALL), init=False
@@ -202,7 +205,7 @@ class AgentSocket(Service):
             "path": config.path,
             "allowed_uids": sorted(self._allowed),
             "identify_by": config.identify_by,
-            "listening": [config.path] if self._made is not None else [],
+            "listening": [] if self._entrance is None else [config.path],
             "connections": self._connections.taken,
             "accepted": self._counts["accepted"],
             "strangers": self._counts["strangers"],
@@ -262,27 +265,38 @@ class AgentSocket(Service):
         """
         if self._made is not None and not is_at(self._config.path, self._made):
             self._close()
-        if self._made is None:
+        if self._entrance is None:
             self._open()
-        elif self._entrance is not None:
+        else:
             self._tell(None)
             self._entrance.open()
 
     def _open(self) -> None:
         """
-        Make the socket.
+        Take the socket that there is, or make one.
         """
+        if self._opened is not None:
+            self._accept_at(self._opened)
+            return
         config = self._config
         permissions = permissions_for(
             config.mode, self._allowed, os.geteuid(), os.getegid()
         )
         try:
-            made = self._made = listen_at(config.path, permissions)
+            made = listen_at(config.path, permissions)
         except OSError as error:
             self._tell(f"{config.path}: {_sentence(error)}")
             return
+        self._made = made
+        self._accept_at(made.opened)
+
+    def _accept_at(self, listening: socket.socket) -> None:
+        """
+        Accept what connects to a socket.
+        """
+        listening.setblocking(False)
         self._entrance = _Entrance(
-            self._reactor, made.opened, self._serve, self._stop_for_now
+            self._reactor, listening, self._serve, self._stop_for_now
         )
         self._entrance.open()
         self._tell(None)

@@ -66,16 +66,22 @@ class _Listening(SecrecyTestCase):
         self.book.script.at_once = b"ok"
         self.listener = self.make()
 
-    def make(self, mode: str = "deduce") -> AgentSocket:
+    def make(
+        self, mode: str = "deduce", opened: socket.socket | None = None
+    ) -> AgentSocket:
         """
         Make a listener.
+
+        @param opened: What systemd made.
         """
         # Short, for a path of a socket can't be long.
         descriptor = os.open(self.directory, os.O_PATH)
         self.addCleanup(os.close, descriptor)
         self.path = f"/proc/self/fd/{descriptor}/metadata_proxy"
         config = SocketConfig("agent", self.path, mode, self.allowed, (), "mac")
-        return AgentSocket(config, self.book.front, Callers(), self.reactor)
+        return AgentSocket(
+            config, self.book.front, Callers(), self.reactor, opened=opened
+        )
 
     def start(self) -> None:
         """
@@ -240,6 +246,22 @@ class AgentSocketTests(_Listening):
         self.reactor.advance(1)
         self.connect()
         self.assertEqual(self.listener.describe()["accepted"], 1)
+
+    def test_inherited(self) -> None:
+        """
+        A socket that systemd made is used as it is, and its file is systemd's.
+        """
+        made = listen_at(self.path, Permissions(0o600))
+        made.opened.setblocking(True)
+        self.listener = self.make(opened=made.opened)
+        self.start()
+        client = self.connect()
+        client.sendall(asking(RED))
+        self.reactor.turn()
+        self.assertEqual(client.recv(999), _ANSWER)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+        self.stop()
+        self.assertEqual(os.listdir(self.directory), ["metadata_proxy"])
 
     def test_no_directory(self) -> None:
         """
