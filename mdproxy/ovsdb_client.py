@@ -98,6 +98,9 @@ class Owner(Shape):
     def ended(self, session: Session | None, problem: str) -> None:
         """
         A connection is gone, or one could not be made.
+
+        @param problem: Why, for each server that was tried since one was of use: the
+            same words for as long as they fail for the same reasons.
         """
 
 
@@ -305,6 +308,7 @@ class Client:
     @ivar session: The connection; C{None}: there is none.
     @ivar _next: Which server is tried next.
     @ivar _failures: How many were tried in vain since one was of use.
+    @ivar _problems: Why, by server.
     """
 
     _clock: IReactorTime
@@ -315,6 +319,7 @@ class Client:
     session: Session | None = field(default=None, init=False)
     _next: int = field(default=0, init=False)
     _failures: int = field(default=0, init=False)
+    _problems: dict[Remote, str] = field(factory=dict, init=False)
     _attempt: Deferred[Any] | None = field(default=None, init=False)
     _pause: IDelayedCall | None = field(default=None, init=False)
     _sweep: LoopingCall | None = field(default=None, init=False)
@@ -349,6 +354,7 @@ class Client:
         Learn that the connection is of use: who ends it begins a new round.
         """
         self._failures = 0
+        self._problems.clear()
 
     def began(self, session: Session) -> None:
         """
@@ -370,11 +376,18 @@ class Client:
         """
         Provide L{Owner.ended}.
         """
-        if session is not self.session:
+        if session is None or session is not self.session:
             # One that was let go of before.
             return
         self.session = None
-        self._owner.ended(session, problem)
+        self._end_one(session, session.remote, problem)
+
+    def _end_one(self, session: Session | None, remote: Remote, problem: str) -> None:
+        """
+        Tell the owner, and try the next server.
+        """
+        self._problems[remote] = problem
+        self._owner.ended(session, "; ".join(self._problems.values()))
         if self._sweep is not None and self._pause is None:
             self._failures += 1
             self._pause = self._clock.callLater(self._delay(), self._try)
@@ -413,7 +426,7 @@ class Client:
             problem = str(reason.value)
         else:
             problem = f"{remote} can't be reached: {_why(reason.value)}"
-        self.ended(None, problem)
+        self._end_one(None, remote, problem)
 
     def _tried(self, _result: Any) -> None:
         """
