@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from struct import unpack
+from struct import Struct, unpack
 from typing import Any, Final, Protocol
 
 from attrs import define, field
@@ -35,6 +35,9 @@ _SO_NETNS_COOKIE: Final = 71
 #: For how many seconds an answer, and the broker's start, are waited for.
 _PATIENCE: Final = 0.5
 _START: Final = 10.0
+
+#: A descriptor.
+_INT: Final = Struct("=i")
 
 #: What was wanted, each open or why not.
 Opened = list[socket.socket | OSError]
@@ -409,9 +412,19 @@ def _receive(channel: socket.socket) -> tuple[int, list[int], list[socket.socket
 
     @raise EOFError: If the broker has ended.
     """
-    size, most, cloexec = broker.LONGEST, broker.MOST, socket.MSG_CMSG_CLOEXEC
-    data, descriptors, _flags, _address = socket.recv_fds(channel, size, most, cloexec)
-    sockets = [socket.socket(fileno=each) for each in descriptors]
+    # C{socket.recv_fds} would take no notice of the flag (Python 3.11).
+    data, ancillary, _flags, _address = channel.recvmsg(
+        broker.LONGEST,
+        socket.CMSG_LEN(broker.MOST * _INT.size),
+        socket.MSG_CMSG_CLOEXEC,
+    )
+    sockets = [
+        socket.socket(fileno=descriptor)
+        for _level, _kind, held in ancillary
+        for (descriptor,) in _INT.iter_unpack(
+            held[: len(held) // _INT.size * _INT.size]
+        )
+    ]
     if not data:
         raise EOFError
     answer: Any = json.loads(data)
