@@ -4,6 +4,9 @@ Tests for L{mdproxy.lookup.kinds}.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.lookup.formats import Record
@@ -43,6 +46,19 @@ class KindTests(SynchronousTestCase):
         self.assertEqual(set(KINDS), {"dnsmasq", "dhcpd", "kea", "libvirt"})
         for name, kind in KINDS.items():
             self.assertEqual(kind.name, name)
+            self.assertEqual(kind.reader().feed(b""), [])
+
+    def test_only_what_is_used_is_loaded(self) -> None:
+        """
+        The reader of one kind of file does not bring those of the others into memory.
+        """
+        script = (
+            "import sys; from mdproxy.lookup.kinds import KINDS;"
+            "KINDS['dnsmasq'].reader(); formats = 'mdproxy.lookup.formats.';"
+            "print(*(m for m in sys.modules if m.startswith(formats)))"
+        )
+        loaded = subprocess.run([sys.executable, "-c", script], capture_output=True)
+        self.assertEqual(loaded.stdout.split(), [b"mdproxy.lookup.formats.dnsmasq"])
 
 
 class NamingTests(SynchronousTestCase):

@@ -13,10 +13,6 @@ from typing import Final
 from attrs import field, frozen
 
 from mdproxy.lookup.formats import Reader, Record
-from mdproxy.lookup.formats.dhcpd import DhcpdReader
-from mdproxy.lookup.formats.dnsmasq import DnsmasqReader
-from mdproxy.lookup.formats.kea import KeaReader
-from mdproxy.lookup.formats.libvirt import LibvirtReader
 
 
 @frozen
@@ -52,6 +48,45 @@ class Kind:
         return path
 
 
+# A host has one kind of server, and the others' readers need not be in memory.
+
+
+def _dnsmasq() -> Reader:
+    """
+    Make a reader of dnsmasq's files.
+    """
+    from mdproxy.lookup.formats.dnsmasq import DnsmasqReader
+
+    return DnsmasqReader()
+
+
+def _dhcpd() -> Reader:
+    """
+    Make a reader of dhcpd's files.
+    """
+    from mdproxy.lookup.formats.dhcpd import DhcpdReader
+
+    return DhcpdReader()
+
+
+def _kea() -> Reader:
+    """
+    Make a reader of Kea's files.
+    """
+    from mdproxy.lookup.formats.kea import KeaReader
+
+    return KeaReader()
+
+
+def _libvirt() -> Reader:
+    """
+    Make a reader of libvirt's files.
+    """
+    from mdproxy.lookup.formats.libvirt import LibvirtReader
+
+    return LibvirtReader()
+
+
 #: While Kea cleans up (LFC) what it had is in C{.1} and C{.2}, and afterwards all of it
 #: in C{.2}, for a moment called C{.completed} (Kea,
 #: src/lib/dhcpsrv/memfile_lease_mgr.cc, C{loadLeasesFromFiles}).
@@ -61,10 +96,10 @@ _KEA: Final = ((".completed", ".2"), (".1",), ("",))
 KINDS: Final[Mapping[str, Kind]] = {
     kind.name: kind
     for kind in (
-        Kind("dnsmasq", DnsmasqReader),
-        Kind("dhcpd", DhcpdReader, grows=True),
-        Kind("kea", KeaReader, _KEA, grows=True),
-        Kind("libvirt", LibvirtReader, is_indivisible=True),
+        Kind("dnsmasq", _dnsmasq),
+        Kind("dhcpd", _dhcpd, grows=True),
+        Kind("kea", _kea, _KEA, grows=True),
+        Kind("libvirt", _libvirt, is_indivisible=True),
     )
 }
 
