@@ -422,6 +422,26 @@ class NeighbourBookTests(SynchronousTestCase):
         self.learn(B, 41.0, "10.0.0.7")
         self.assertEqual(self.flips(41.0, "10.0.0.7"), (Flip(41.0, A),))
 
+    def test_memory_is_bounded(self) -> None:
+        """
+        Whoever has the kernel learn and forget addresses without end has what happened
+        on its own network forgotten, so that it counts as missed; not that of others.
+        """
+        for address in ("10.0.0.1", "10.0.0.2"):
+            for network in ("red", "blue"):
+                self.book.learn(Neighbour(network, address, A), 1.0)
+                self.book.forget(network, address, 1.0)
+        for at in range(2 * NeighbourBook.MOST):
+            self.learn(A, 2.0, f"fe80::{at:x}")
+            self.book.forget("red", f"fe80::{at:x}", 2.0)
+            self.assertLessEqual(len(self.book._entries), NeighbourBook.MOST + 1)
+        self.assertEqual(len(self.book), 0)
+        self.assertFalse(self.book.is_calm("red", 2.0))
+        self.assertEqual(self.flips(2.0, "10.0.0.1"), (Flip(2.0, None),))
+        self.assertTrue(self.book.is_calm("blue", 0.0))
+        self.book.learn(Neighbour("blue", "10.0.0.1", B), 3.0)
+        self.assertEqual(self.book.flips("blue", "10.0.0.1", 0.0), (Flip(3.0, A),))
+
     def test_changes_are_told(self) -> None:
         """
         Observers are told the network of each change, and nothing where none was.

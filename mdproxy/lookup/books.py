@@ -402,6 +402,7 @@ class NeighbourBook(_Observed):
 
     @ivar _entries: What is known, by network and address.
     @ivar _gone: Which of them the kernel forgot and when, the longest ago first.
+    @ivar _gone_of: How many those are, by network.
     @ivar _missed: By network, when news were last missed, so that any of its entries
         may have changed.
     @ivar _turned: By network, when any of its entries last changed hands, or news were
@@ -411,9 +412,13 @@ class NeighbourBook(_Observed):
     #: For how many seconds a forgotten entry's MAC is remembered: for longer than a
     #: handshake can take.
     MEMORY = 150.0
+    #: How many forgotten entries are remembered at most, of all networks (13 MB): an
+    #: instance can have the kernel learn and forget any number of addresses.
+    MOST = 32768
 
     _entries: dict[tuple[str, str], _Entry] = field(factory=dict, init=False)
     _gone: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    _gone_of: Counter[str] = field(factory=Counter, init=False)
     _missed: dict[str, float] = field(factory=dict, init=False)
     _turned: dict[str, float] = field(factory=dict, init=False)
     _flip_observers: list[Callable[[str, str], None]] = field(factory=list, init=False)
@@ -447,7 +452,8 @@ class NeighbourBook(_Observed):
         """
         Enter another MAC, or one for an entry that was forgotten.
         """
-        self._gone.pop(key_of(neighbour), None)
+        if entry.mac is None:
+            self._remember(key_of(neighbour))
         origin, entry.mac, entry.last = entry.last, neighbour.mac, neighbour.mac
         if origin != neighbour.mac:
             entry.flips = (*entry.flips[-1:], Flip(now, origin))
@@ -467,6 +473,7 @@ class NeighbourBook(_Observed):
             return
         entry.mac = None
         self._gone[key] = now
+        self._gone_of[network] += 1
         self._prune(now)
         self._changed((network,))
 
@@ -537,11 +544,34 @@ class NeighbourBook(_Observed):
 
     def _prune(self, now: float) -> None:
         """
-        Drop what was forgotten long ago.  It ends at the latest at what has just gone.
+        Drop what was forgotten long ago; it ends at the latest at what has just gone.
+        And where there is too much, the elder half of the network that has most of it:
+        what happened there has been missed then.
         """
         while True:
             key = next(iter(self._gone))
             if now - self._gone[key] <= self.MEMORY:
-                return
-            del self._gone[key]
-            del self._entries[key]
+                break
+            self._drop(key)
+        if len(self._gone) > self.MOST:
+            ((network, count),) = self._gone_of.most_common(1)
+            those = [key for key in self._gone if key[0] == network]
+            for key in those[: count // 2 + 1]:
+                self._drop(key)
+            self.miss(network, now)
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        """
+        Forget a forgotten entry for good.
+        """
+        self._remember(key)
+        del self._entries[key]
+
+    def _remember(self, key: tuple[str, str]) -> None:
+        """
+        Count an entry as forgotten no more.
+        """
+        del self._gone[key]
+        self._gone_of[key[0]] -= 1
+        if not self._gone_of[key[0]]:
+            del self._gone_of[key[0]]
