@@ -4,7 +4,7 @@ to D17, each by its number, on all that stands between instances and Nova.
 
 Nova says to each instance what it would say to no other, and every request that gets to
 it is held to whom it should have been signed for (L{tests.relaying}).  D5 (a source
-address without a way back makes no handshake) is C{tests.lab.test_identity}'s.
+address without a way back makes no handshake) is in L{tests.lab.test_scenarios}.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from mdproxy.files import RESCAN
 from mdproxy.http.server import Channel
 from mdproxy.interfaces import SourceState
 from mdproxy.inventory.libvirt import LibvirtInventory
 from mdproxy.inventory.static import StaticInventory
 from mdproxy.lookup.decision import Policy, eui64
+from mdproxy.lookup.epoch import Epoch
+from mdproxy.lookup.kinds import Naming
+from mdproxy.lookup.watchers import LeaseWatcher
 from mdproxy.model import Identity, Lease, Port, Reason, Refusal
 from mdproxy.testing import MemoryInventory
 from tests.inotify_reactor import WatchingReactor
+from tests.outside import EPOCH
 from tests.playbook import Wire
 from tests.relaying import (
     CANARY,
@@ -800,6 +805,192 @@ class FileTests(ScenarioTestCase):
         for guest in guests:
             self.assert_served(guest)
         self.assertEqual(len(self.chain.nova.arrived), len(herd))
+
+
+class LeaseTests(ScenarioTestCase):
+    """
+    D7 to D11: leases in a file that is rewritten, rotated, lost sight of, run out, and
+    judged by a clock that somebody sets.  They tell the MAC of a routed instance.
+
+    @ivar set_to: What the wall clock says beyond the time that has gone by.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a lease file in a directory of its own, with a lease of the victim.
+        """
+        super().setUp()
+        self.set_to = EPOCH
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.path = self.directory / "leases"
+        self.reactor = WatchingReactor()
+        self.write(self.line(VICTIM))
+        clock = self.chain.clock
+        self.epoch = Epoch(lambda: self.set_to + clock.seconds(), clock.seconds)
+        self.watcher = LeaseWatcher(
+            self.reactor,
+            clock,
+            self.world.books.leases,
+            "dnsmasq",
+            "dnsmasq",
+            str(self.path),
+            Naming("red"),
+            self.epoch,
+        )
+        self.world.lookup.renew(self.world.inventories, [self.watcher], Policy())
+        self.watcher.startService()
+        self.addCleanup(self.watcher.stopService)
+        self.chain.settle()
+
+    def line(self, instance: Instance, seconds: float | None = None) -> str:
+        """
+        Write a lease as dnsmasq does.
+
+        @param seconds: When it ends; C{None}: never.
+        """
+        now = self.set_to + self.chain.clock.seconds()
+        end = 0 if seconds is None else round(now + seconds)
+        return f"{end} {instance.mac} {instance.address} * *\n"
+
+    def write(self, text: str) -> None:
+        """
+        Write the file anew, in place.
+        """
+        self.path.write_text(text)
+
+    def look(self, seconds: float = 0.02) -> None:
+        """
+        Have the kernel's events be read, and some time go by.
+        """
+        self.reactor.take_events()
+        self.chain.wait(seconds)
+        self.reactor.take_events()
+
+    def ask(
+        self, instance: Instance = VICTIM, target: bytes = TARGET, **seen: Any
+    ) -> Guest:
+        """
+        Let an instance ask from behind a router.
+        """
+        self.world.wall = self.epoch.now()
+        return super().ask(instance, target, identify_by="lease", mac=None, **seen)
+
+    def end_hold(self, guest: Guest, status: int) -> None:
+        """
+        Wait until a guest is told that it gets nothing.
+        """
+        self.assert_waits(guest)
+        self.chain.wait(4.1)
+        self.assert_refused(guest, status)
+
+    def test_d7_half_written(self) -> None:
+        """
+        While the file is rewritten in place, at whatever byte it stands, whoever had a
+        lease is served, and whoever has a new one as soon as its line is whole; in a
+        file that stays half written nothing is believed to be gone, and whoever is not
+        in it is told to come back.
+        """
+        whole = self.line(CANARY) + self.line(VICTIM)
+        for length in (0, 5, len(self.line(CANARY)), len(whole) - 9):
+            self.write(whole[:length])
+            self.look()
+            self.assert_served(self.ask())
+            if length >= len(self.line(CANARY)):
+                self.assert_served(self.ask(CANARY))
+        self.look(5)
+        self.assert_served(self.ask())
+        self.know(VICTIM.port, CANARY.port, HEIR.port)
+        self.end_hold(self.ask(HEIR), 503)
+        self.write(whole)
+        self.look()
+        self.end_hold(self.ask(HEIR), 404)
+
+    def test_d7_bad_lines(self) -> None:
+        """
+        What is no lease costs its own line, whatever it is.
+        """
+        bad = "\r\n\0 x\n9 y 10.0.0.300 * *\n" + "z" * (1 << 20) + "\n"
+        self.path.write_bytes(
+            b"\xff\xfe\n" + bad.encode() + self.line(CANARY).encode() * 2
+        )
+        self.look()
+        self.assert_served(self.ask(CANARY))
+
+    def test_d8_rotated(self) -> None:
+        """
+        A file that is renamed over, or deleted and written anew, and one whose whole
+        directory is moved and made anew, is followed within a second.
+        """
+
+        def rename() -> None:
+            draft = self.directory / "draft"
+            draft.write_text(self.line(CANARY))
+            draft.rename(self.path)
+
+        def delete() -> None:
+            self.path.unlink()
+            self.look()
+            self.write(self.line(CANARY))
+
+        def move() -> None:
+            self.directory.rename(self.directory.with_suffix(".old"))
+            self.look()
+            self.directory.mkdir()
+            self.write(self.line(CANARY))
+
+        for rotate in (rename, delete, move):
+            self.write(self.line(VICTIM))
+            self.look(2)
+            self.end_hold(self.ask(CANARY), 404)
+            rotate()
+            for _ in range(10):
+                self.look(0.1)
+            self.assert_served(self.ask(CANARY))
+
+    def test_d9_events_are_lost(self) -> None:
+        """
+        What no event tells is found when everything is looked at anyway.
+        """
+        self.write(self.line(CANARY) + self.line(VICTIM))
+        self.chain.wait(RESCAN + 0.1)
+        self.assert_served(self.ask(CANARY))
+
+    def test_d10_runs_out(self) -> None:
+        """
+        A lease that has run out names nobody, though it stands in the file; renewed it
+        does again, and nothing has to be restarted.
+        """
+        self.write(self.line(VICTIM, 60))
+        self.look(58)
+        self.assert_served(self.ask())
+        self.chain.wait(3)
+        guest = self.ask()
+        self.assert_waits(guest)
+        self.write(self.line(VICTIM, 60))
+        self.look()
+        self.assert_served(guest)
+
+    def test_d11_clock_is_set(self) -> None:
+        """
+        A wall clock that is set a day on ends no lease, and one that is set a day back
+        makes none last: each ends when its server meant, also one that is written
+        afterwards.
+        """
+        for jump in (86400.0, -86400.0):
+            self.write(self.line(VICTIM, 60) + self.line(CANARY, 600))
+            self.look()
+            self.set_to += jump
+            self.chain.wait(50)
+            self.assert_served(self.ask())
+            self.chain.wait(15)
+            self.end_hold(self.ask(), 404)
+            self.assert_served(self.ask(CANARY))
+            self.write(self.line(VICTIM, 60) + self.line(CANARY, 600))
+            self.look(50)
+            self.assert_served(self.ask())
+            self.chain.wait(15)
+            self.end_hold(self.ask(), 404)
 
 
 class NovaSaysNoTests(ScenarioTestCase):

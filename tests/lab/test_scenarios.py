@@ -78,3 +78,34 @@ class GoneTests(LabTestCase):
         Tell whether Nova's answer was relayed.
         """
         return bool(proxy.status()["proxy"]["counts"].get("status-200"))
+
+
+class ForeignSourceTests(LabTestCase):
+    """
+    D5: a source address to which no way leads back.
+    """
+
+    booted = ("red-one", "red-rogue")
+
+    def test_d5_no_handshake(self) -> None:
+        """
+        D5: whoever sends from an address that nobody has, or from a neighbour's without
+        turning its entry, completes no handshake: no connection, and no request.
+        """
+        recording, proxy = self.start_recording()
+        self.assertEqual(self.guest("red-one").ask("/latest/").status, 200)
+        served = len(recording.requests())
+        rogue, vm = self.guest("red-rogue"), self.world.vms["red-rogue"]
+        # Its kernel is not to say that it has these addresses, which lie on lo.
+        vm.sysctl("ipv4/conf/all/arp_ignore", 1)
+        vm.sysctl("ipv4/conf/all/arp_announce", 2)
+        for source in ("10.0.0.99", self.machine("red-one").ipv4):
+            vm.ip("addr", "add", f"{source}/32", "dev", "lo")
+            segments = ((0, request("/latest/")),)
+            [answer] = rogue.talk(Talk(segments, timeout=1.5, source=source))
+            self.assertEqual((answer.end, answer.raw), ("timeout", b""))
+            # The kernel got the SYN, and looked for whom to answer.
+            sought = self.world.hypervisor.run("ip", "neigh", "show", "to", source)
+            self.assertIn(b" dev br-tenant1 ", sought.stdout)
+        self.assertEqual(len(recording.requests()), served)
+        self.assertEqual(proxy.status()["front"]["connections"], 0)
