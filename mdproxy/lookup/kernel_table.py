@@ -51,8 +51,10 @@ SO_RCVBUFFORCE: Final = 33
 _BUFFER: Final = 1 << 20
 #: The kernel's largest piece of a dump is 32 KiB.
 _PIECE: Final = 1 << 16
-#: How many pieces one turn of the reactor reads; more than the buffer can hold.
+#: How many pieces are read at once; more than the buffer can hold.
 _PIECES: Final = 4096
+#: How many of a namespace, for whose news all others wait (some 10 ms).
+_PIECES_EACH: Final = 1024
 #: How many dumps of a kind one turn of the reactor asks for.
 _DUMPS: Final = 3
 #: How many late answers to former questions a question reads past.
@@ -292,30 +294,49 @@ class KernelTable:
         """
         Read until there is nothing more and no doubt is left.
 
+        Whoever has the kernel tell more than can be read, by turning an entry without
+        end, is not to keep those of other namespaces waiting: nothing is read of its
+        own for a while.
+
         @raise Lost: If that can't be.
         """
         dumps, news = 0, self.news
-        for _ in range(_PIECES):
+        for _ in range(_PIECES_EACH if self.namespace else _PIECES):
             if news is None or news is not self.news:
                 return
-            try:
-                self._take(news.recv(_PIECE))
-            except Garbled as error:
-                self._warn(str(error))
-                self._doubt = self._everything()
-            except OSError as error:
-                if error.errno == ENOBUFS:
-                    # The kernel had more to tell than fits: something is missing.
-                    self._ledger.counts["overruns"] += 1
-                    self.miss()
-                    self._doubt = self._everything()
-                elif error.errno != EAGAIN:
-                    text = f"can't read from netlink: {_text(error)}"
-                    raise Lost(text) from error
-                elif self._is_certain(news, dumps):
-                    return
-                else:
-                    dumps += 1
+            if self._read_piece(news):
+                continue
+            if self._is_certain(news, dumps):
+                return
+            dumps += 1
+        if self.namespace:
+            raise Lost("more news than can be read")
+        # What is true now may be among those that are left.
+        self.miss()
+
+    def _read_piece(self, news: NetlinkSocket) -> bool:
+        """
+        Read one datagram.
+
+        @return: Whether there may be more.
+
+        @raise Lost: If that can't be.
+        """
+        try:
+            self._take(news.recv(_PIECE))
+        except Garbled as error:
+            self._warn(str(error))
+            self._doubt = self._everything()
+        except OSError as error:
+            if error.errno == EAGAIN:
+                return False
+            if error.errno != ENOBUFS:
+                raise Lost(f"can't read from netlink: {_text(error)}") from error
+            # The kernel had more to tell than fits: something is missing.
+            self._ledger.counts["overruns"] += 1
+            self.miss()
+            self._doubt = self._everything()
+        return True
 
     def ask(self, ifindex: int, address: str) -> str | None:
         """
