@@ -266,7 +266,8 @@ def _fill(cache: Path, root: Path) -> None:
         (root / part).mkdir(parents=True)
     choose = ["apt-get", "install", "--no-install-recommends", "--simulate", "-qq"]
     chosen = run([*choose, *PACKAGES]).stdout.decode().splitlines()
-    names = [line.split()[1] for line in chosen if line.startswith("Inst ")]
+    missing = [line.split()[1] for line in chosen if line.startswith("Inst ")]
+    names = sorted({*PACKAGES, *missing})
     packages = cache / "packages"
     shutil.rmtree(packages, ignore_errors=True)
     packages.mkdir()
