@@ -21,7 +21,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
@@ -486,6 +486,22 @@ class Attack:
             data = self.question() if flags & PSH else b""
             self.wire.send(self.wire.victim_mac, seat, flags, data)
 
+    def flood(self, seconds: float) -> None:
+        """
+        Turn the entry back and forth without end.
+
+        @param seconds: For how long.
+        """
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.counts["turns"] += 2
+            try:
+                for mac in (self.wire.own, self.wire.victim_mac):
+                    self.wire.claim(mac, loudly=True)
+            except OSError:
+                # The cable takes no more at this moment.
+                self.counts["full"] += 1
+
     def report(self) -> dict[str, Any]:
         """
         Say what was seen.
@@ -523,10 +539,12 @@ def main() -> None:
         wire.claim(wire.own, loudly=True)
         return
     attack = Attack(wire, random.Random(order["seed"]))
-    if order["act"] == "hurry":
-        attack.hurry(order["rounds"])
-    else:
-        attack.besiege(order["rounds"])
+    acts: dict[str, Callable[[int], None]] = {
+        "hurry": attack.hurry,
+        "besiege": attack.besiege,
+        "flood": attack.flood,
+    }
+    acts[order["act"]](order["rounds"])
     print(json.dumps(attack.report()))
 
 

@@ -46,7 +46,8 @@ class Attacker:
         """
         Attack, and say what came of it.
 
-        @param act: C{hurry} or C{besiege}, of L{tests.lab.attacks}.
+        @param act: C{hurry}, C{besiege} or C{flood}, of L{tests.lab.attacks}; for the
+            last one C{rounds} are seconds.
         @param details: More of the order: C{port}, C{seed}, and the ways to besiege.
 
         @return: What L{tests.lab.attacks} reports.

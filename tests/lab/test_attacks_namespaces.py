@@ -313,7 +313,7 @@ class OverlapTests(LabTestCase):
         @return: The answers, if the listeners are there.
         """
         asked = self.ask(self.victim, times=1)
-        return asked if {answer.end for answer in asked[0]} == {"closed"} else None
+        return asked if {answer.status for answer in asked[0]} == {200} else None
 
     def talks(self, address: str, times: int) -> list[Talk]:
         """
@@ -368,6 +368,24 @@ class OverlapTests(LabTestCase):
         self.check_nothing(twin)
         self.assertEqual({answer.status for answer in stranger}, {404})
         self.check_nothing(stranger)
+
+    def test_flood(self) -> None:
+        """
+        While a VM turns its neighbour's entry as fast as it can, whoever is on another
+        network is served; and when it ends, so is the neighbour.
+        """
+        proxy = self.start_devnova()
+        attacker = Attacker(self.world, self.rogue, self.victim)
+        with ThreadPoolExecutor(1) as pool:
+            flood = pool.submit(attacker.attack, "flood", 2)
+            while not flood.done():
+                [twin] = self.ask(self.twin)
+                self.check_own(twin, self.twin)
+            self.assertGreater(flood.result()["counts"]["turns"], 1000)
+        attacker.give_back()
+        [answers] = wait_for("answer", self.served)
+        self.check_own(answers, self.victim)
+        self.assertIsNone(proxy.status()["sources"][0]["problem"])
 
     def test_duplicate_address(self) -> None:
         """
