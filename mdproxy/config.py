@@ -9,20 +9,13 @@ together, is decided here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import field, fields_dict, frozen
 
 from mdproxy.credentials import find_secret
 from mdproxy.ini import printable
-from mdproxy.inventory_config import (
-    NeutronConfig,
-    OvnConfig,
-    read_inventories,
-    read_neutron,
-    read_ovn,
-    read_project,
-)
+from mdproxy.inventory_config import read_inventories, read_project
 from mdproxy.lease_config import LeaseSourceConfig, read_lease_sources
 from mdproxy.listener_config import (
     AnyListener,
@@ -37,6 +30,10 @@ from mdproxy.options import LISTENER
 from mdproxy.places import completed, place_of
 from mdproxy.settings import Settings
 
+if TYPE_CHECKING:
+    from mdproxy.neutron_config import NeutronConfig
+    from mdproxy.ovn_config import OvnConfig
+
 __all__ = [
     "AnyListener",
     "Bounds",
@@ -47,8 +44,6 @@ __all__ = [
     "LeaseSourceConfig",
     "ListenerConfig",
     "NamespacesConfig",
-    "NeutronConfig",
-    "OvnConfig",
     "SocketConfig",
     "TlsFiles",
     "UpstreamConfig",
@@ -191,8 +186,8 @@ def load(files: Sequence[str], dirs: Sequence[str] = ()) -> Config:
         static_path=_filled(settings, "static", "path"),
         libvirt_path=_filled(settings, "libvirt", "path"),
         libvirt_project=read_project(settings),
-        ovn=read_ovn(settings) if "ovn" in inventories else None,
-        neutron=read_neutron(settings) if "neutron" in inventories else None,
+        ovn=_ovn(settings) if "ovn" in inventories else None,
+        neutron=_neutron(settings) if "neutron" in inventories else None,
         lease_sources=read_lease_sources(settings, listeners),
         lease_conflict=settings.value("DEFAULT", "lease_conflict"),
         allow_unverified_address=settings.value("DEFAULT", "allow_unverified_address"),
@@ -207,6 +202,24 @@ def load(files: Sequence[str], dirs: Sequence[str] = ()) -> Config:
     if settings.faults:
         raise ConfigError(settings.faults)
     return config
+
+
+def _ovn(settings: Settings) -> OvnConfig:
+    """
+    Find OVN's database; who has nothing to do with OVN need not have it in memory.
+    """
+    from mdproxy.ovn_config import read_ovn
+
+    return read_ovn(settings)
+
+
+def _neutron(settings: Settings) -> NeutronConfig:
+    """
+    Find Neutron's API, as above.
+    """
+    from mdproxy.neutron_config import read_neutron
+
+    return read_neutron(settings)
 
 
 def _plain(settings: Settings, section: str, kind: type[_Plain]) -> _Plain:

@@ -17,9 +17,7 @@ from attrs import field, frozen
 
 from mdproxy.config import Config, ConfigError
 from mdproxy.interfaces import IInventory
-from mdproxy.inventory.libvirt import LibvirtInventory
 from mdproxy.inventory.page import Page, RouterPage
-from mdproxy.inventory.static import StaticInventory
 from mdproxy.lookup import Books
 from mdproxy.tls import TlsMisconfigured
 
@@ -135,6 +133,8 @@ class Maker:
         """
         Make the one in a file of the operator's.
         """
+        from mdproxy.inventory.static import StaticInventory
+
         changed = self._projects_changed
         return StaticInventory(
             self._reactor,
@@ -148,6 +148,8 @@ class Maker:
         """
         Make the one of libvirt's domains.
         """
+        from mdproxy.inventory.libvirt import LibvirtInventory
+
         return LibvirtInventory(
             self._reactor,
             self._reactor,

@@ -5,18 +5,24 @@ Everything that accepts instances, as the configuration has it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.application.service import MultiService, Service
+from twisted.logger import Logger
 
-from mdproxy.broker import Rule
 from mdproxy.config import AnyListener, ListenerConfig, NamespacesConfig, SocketConfig
 from mdproxy.http.front import Front
+from mdproxy.inherited import Inherited
 from mdproxy.listeners import IPV4, IPV6, Listener, Place
-from mdproxy.openers import BrokerOpener, InPlaceOpener, Opener, Opening
 from mdproxy.sources import Sources
+
+if TYPE_CHECKING:
+    from mdproxy.broker import Rule
+
+_log = Logger()
 
 
 @frozen
@@ -45,40 +51,33 @@ class Listening:
 
 def make_listening(
     configs: Sequence[AnyListener],
-    front: Front,
-    sources: Sources,
-    reactor: Any,
-    sheds_root: bool,
+    maker: Maker,
+    inherited: Inherited,
 ) -> Listening:
     """
     Make the listeners.
 
     @param configs: What the operator wants.
-    @param front: What their channels share.
-    @param sources: Who knows neighbours, and the books.
-    @param sheds_root: Whether we are root, and another user when all has started: then
-        sockets in namespaces are opened by a broker that stays root.
+    @param maker: Makes each.
+    @param inherited: The sockets that systemd handed to us.
     """
-    parts: list[Service] = [
-        _listener(config, front, sources, reactor)
-        for config in configs
-        if isinstance(config, ListenerConfig)
-    ]
+    parts: list[Service] = []
     opening: Service = MultiService()
-    if rules := rules_of(configs):
-        opener: Opener = (
-            BrokerOpener(rules, reactor) if sheds_root else InPlaceOpener(rules)
-        )
-        opening = Opening(opener)
-        parts.append(_namespaces(rules, opener, front, sources, reactor))
-    parts += [
-        _agent_socket(config, front, sources, reactor)
-        for config in configs
-        if isinstance(config, SocketConfig)
-    ]
+    rules = rules_of(configs)
+    if rules:
+        opening, namespaces = maker.namespaces(rules)
+        parts.append(namespaces)
+    for config in configs:
+        if isinstance(config, ListenerConfig):
+            parts.append(maker.listener(config, inherited.open_for(config.name)))
+        elif isinstance(config, SocketConfig):
+            parts.append(maker.agent(config, inherited.unix_for(config.name)))
     accepting = MultiService()
     for part in parts:
         part.setServiceParent(accepting)
+    strange = set(inherited.names) - {config.name for config in configs}
+    for name in sorted(strange):
+        _log.warn("systemd handed over sockets for {name}: no such listener", name=name)
     return Listening(opening, accepting, parts)
 
 
@@ -86,6 +85,10 @@ def rules_of(configs: Sequence[AnyListener]) -> list[Rule]:
     """
     Tell what is to be opened in which namespaces.
     """
+    if all(isinstance(config, ListenerConfig) for config in configs):
+        return []
+    from mdproxy.broker import Rule
+
     rules: list[Rule] = []
     for config in configs:
         if isinstance(config, NamespacesConfig):
@@ -98,58 +101,88 @@ def rules_of(configs: Sequence[AnyListener]) -> list[Rule]:
     return rules
 
 
-def _listener(
-    config: ListenerConfig, front: Front, sources: Sources, reactor: Any
-) -> Listener:
+@frozen
+class Maker:
     """
-    Make a listener on a device or an address.
+    Makes listeners.
+
+    What only some hosts use is imported when it is made, so that others don't have it
+    in memory.
+
+    @ivar _front: What their channels share.
+    @ivar _sources: Who knows neighbours, and the books.
+    @ivar _reactor: The reactor.
+    @ivar _sheds_root: Whether we are root, and another user when all has started: then
+        sockets in namespaces are opened by a broker that stays root.
     """
-    if config.device is not None:
-        places = tuple(
-            Place(address, config.port, config.device) for address in (IPV4, IPV6)
+
+    _front: Front
+    _sources: Sources
+    _reactor: Any
+    _sheds_root: bool = False
+
+    def listener(
+        self, config: ListenerConfig, opens: Callable[[Place], socket.socket]
+    ) -> Service:
+        """
+        Make a listener on a device or an address.
+
+        @param opens: Opens its sockets.
+        """
+        if config.device is not None:
+            places = tuple(
+                Place(address, config.port, config.device) for address in (IPV4, IPV6)
+            )
+        else:
+            places = (Place(config.address or "", config.port),)
+        return Listener(
+            config.name,
+            config.network,
+            config.identify_by,
+            places,
+            config.device,
+            self._front,
+            self._sources.neighbours,
+            self._reactor,
+            self._reactor,
+            opens,
         )
-    else:
-        places = (Place(config.address or "", config.port),)
-    return Listener(
-        config.name,
-        config.network,
-        config.identify_by,
-        places,
-        config.device,
-        front,
-        sources.neighbours,
-        reactor,
-        reactor,
-    )
 
+    def namespaces(self, rules: Sequence[Rule]) -> tuple[Service, Service]:
+        """
+        Make what listens, or just looks for neighbours, in namespaces.
 
-def _namespaces(
-    rules: Sequence[Rule],
-    opener: Opener,
-    front: Front,
-    sources: Sources,
-    reactor: Any,
-) -> Service:
-    """
-    Make what listens in namespaces.
-    """
-    # Who has none need not have it in memory.
-    from mdproxy.namespaces import Namespaces
+        @return: What opens sockets there, and what asks it to.
+        """
+        from mdproxy.namespaces import Namespaces
+        from mdproxy.openers import BrokerOpener, InPlaceOpener, Opener, Opening
 
-    neighbours, networks = sources.neighbours, sources.books.networks
-    return Namespaces(rules, opener, front, neighbours, networks, reactor)
+        opener: Opener = InPlaceOpener(rules)
+        if self._sheds_root:
+            opener = BrokerOpener(rules, self._reactor)
+        namespaces = Namespaces(
+            rules,
+            opener,
+            self._front,
+            self._sources.neighbours,
+            self._sources.books.networks,
+            self._reactor,
+        )
+        return Opening(opener), namespaces
 
+    def agent(self, config: SocketConfig, opened: socket.socket | None) -> Service:
+        """
+        Make what stands in the place of Neutron's agent.
 
-def _agent_socket(
-    config: SocketConfig, front: Front, sources: Sources, reactor: Any
-) -> Service:
-    """
-    Make what stands in the place of Neutron's agent.
-    """
-    from mdproxy.agent_callers import RelayedCallers
-    from mdproxy.agent_socket import AgentSocket
+        @param opened: The UNIX socket, if it is there already.
+        """
+        from mdproxy.agent_callers import RelayedCallers
+        from mdproxy.agent_socket import AgentSocket
 
-    callers = RelayedCallers(
-        sources.books, sources.neighbours, reactor, config.identify_by
-    )
-    return AgentSocket(config, front, callers, reactor)
+        callers = RelayedCallers(
+            self._sources.books,
+            self._sources.neighbours,
+            self._reactor,
+            config.identify_by,
+        )
+        return AgentSocket(config, self._front, callers, self._reactor, opened)

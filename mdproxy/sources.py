@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from twisted.application.service import IService, MultiService
@@ -19,16 +19,15 @@ from twisted.application.service import IService, MultiService
 from mdproxy.config import Config, ConfigError, LeaseSourceConfig, ListenerConfig
 from mdproxy.interfaces import IInventory, ISource, SourceState
 from mdproxy.inventories import Inventory, Key, Maker, key_of
-from mdproxy.inventory.libvirt import LibvirtInventory
-from mdproxy.inventory.static import StaticInventory
 from mdproxy.lookup import Books, InstanceLookup
 from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
 from mdproxy.lookup.epoch import Epoch
-from mdproxy.lookup.kinds import Naming
 from mdproxy.lookup.neighbours import NeighbourSource
-from mdproxy.lookup.watchers import LeaseWatcher
 from mdproxy.measures import policy_of
 from mdproxy.reload import Change
+
+if TYPE_CHECKING:
+    from mdproxy.lookup.watchers import LeaseWatcher
 
 
 @frozen
@@ -217,25 +216,37 @@ class Sources:
         """
         Tell whose an instance is that Nova did not make.
         """
-        for source in self.inventories:
-            if isinstance(source, StaticInventory):
-                project = source.project_of(instance_id)
-                if project is not None:
-                    return project
-        return self._chosen.project
+        static: Any = self._find("static")
+        project: str | None = None
+        if static is not None:
+            project = static.project_of(instance_id)
+        return self._chosen.project if project is None else project
 
     def _ask_libvirt(self) -> None:
         """
         Have libvirt's inventory look again whose its instances are.
         """
-        for source in self.inventories:
-            if isinstance(source, LibvirtInventory):
-                source.refresh("", None)
+        libvirt = self._find("libvirt")
+        if libvirt is not None:
+            libvirt.refresh("", None)
+
+    def _find(self, name: str) -> IInventory | None:
+        """
+        Find an inventory in use.
+        """
+        for (used, _differing), each in self._chosen.inventories.items():
+            if used == name:
+                return each.source
+        return None
 
     def _lease_watcher(self, source: LeaseSourceConfig) -> LeaseWatcher:
         """
         Make a source of leases.
         """
+        # Who reads none need not have it in memory.
+        from mdproxy.lookup.kinds import Naming
+        from mdproxy.lookup.watchers import LeaseWatcher
+
         return LeaseWatcher(
             self._reactor,
             self._reactor,
@@ -294,5 +305,6 @@ def _disown(choice: _Choice, others: _Choice) -> None:
     for source in choice.besides(others):
         if source.parent is not None:
             source.parent.disownServiceParent()
-        if isinstance(source, LeaseWatcher):
-            source.withdraw()
+    for config, watcher in choice.leases.items():
+        if config not in others.leases:
+            watcher.withdraw()

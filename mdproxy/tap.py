@@ -21,6 +21,7 @@ from twisted.python import usage
 from mdproxy.config import Config, ConfigError, load
 from mdproxy.http.front import Front
 from mdproxy.http.transports import look_before_sending
+from mdproxy.inherited import Inherited
 from mdproxy.introspection.status import (
     IntrospectionService,
     Status,
@@ -34,7 +35,7 @@ from mdproxy.life import (
     raise_file_limit,
 )
 from mdproxy.limits import Rates, Shares
-from mdproxy.listening import make_listening
+from mdproxy.listening import Maker, make_listening
 from mdproxy.lookup import InstanceLookup
 from mdproxy.measures import (
     channel_bounds_of,
@@ -154,9 +155,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     front = Front(proxy, reactor, sweep, channel_bounds_of(config), connections)
     sources.books.neighbours.observe_flips(front.path_changed)
     look_before_sending(reactor, sources.neighbours.drain)
-    listening = make_listening(
-        config.listeners, front, sources, reactor, _sheds_root(options)
-    )
+    maker = Maker(front, sources, reactor, _sheds_root(options))
+    listening = make_listening(config.listeners, maker, Inherited.from_environment())
     front_service = FrontService(front, upstream, reactor, config.drain_timeout)
     reload = Reload(
         config,

@@ -28,8 +28,8 @@ from mdproxy.inventory.api import Api
 from mdproxy.inventory.neutron import NeutronInventory
 from mdproxy.inventory.page import Entries
 from mdproxy.inventory.session import Session
-from mdproxy.inventory_config import NeutronConfig
 from mdproxy.lookup.books import NetworkBook
+from mdproxy.neutron_config import NeutronConfig
 
 NETWORK = "9d83c053-b0a4-4682-ae80-c00df269ce0a"
 OTHER_NETWORK = "9d83c053-b0a4-4682-ae80-c00df269ce0b"

@@ -24,13 +24,13 @@ from mdproxy.config import (
     LeaseSourceConfig,
     ListenerConfig,
     NamespacesConfig,
-    NeutronConfig,
-    OvnConfig,
     SocketConfig,
     UpstreamConfig,
     load,
 )
+from mdproxy.neutron_config import NeutronConfig
 from mdproxy.options import LISTENER_OPTIONS, SECTIONS
+from mdproxy.ovn_config import OvnConfig
 from mdproxy.ovsdb import Remote
 
 NEUTRONS_FILE = Path(__file__).parent / "data" / "metadata_agent.ini"

@@ -14,12 +14,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from mdproxy.config import Config, ConfigError, OvnConfig
+from mdproxy.config import Config, ConfigError
 from mdproxy.interfaces import IInventory
 from mdproxy.inventories import Maker, key_of
 from mdproxy.lookup import Books
 from mdproxy.lookup.books import LeaseBook, NeighbourBook, PortBook
 from mdproxy.model import Port
+from mdproxy.ovn_config import OvnConfig
 from mdproxy.ovsdb import Remote
 from tests.test_config import NEUTRON, PLAIN
 

@@ -4,17 +4,20 @@ Tests for L{mdproxy.listening}.
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.broker import Rule
 from mdproxy.config import AnyListener, ListenerConfig, NamespacesConfig, SocketConfig
 from mdproxy.http.front import ChannelBounds, Front
+from mdproxy.inherited import Inherited
 from mdproxy.limits import Shares
 from mdproxy.listeners import IPV4, IPV6, Place
-from mdproxy.listening import make_listening, rules_of
+from mdproxy.listening import Maker, make_listening, rules_of
 from mdproxy.openers import BrokerOpener, InPlaceOpener, Opening
 from mdproxy.sources import make_sources
 from mdproxy.sweep import Sweep
@@ -31,7 +34,12 @@ class ListeningTests(SynchronousTestCase):
     Tests for L{make_listening}.
     """
 
-    def make(self, *configs: AnyListener, sheds_root: bool = False) -> Any:
+    def make(
+        self,
+        *configs: AnyListener,
+        sheds_root: bool = False,
+        inherited: Inherited | None = None,
+    ) -> Any:
         """
         Make listeners.
         """
@@ -40,7 +48,8 @@ class ListeningTests(SynchronousTestCase):
             Script(), reactor, Sweep(reactor), ChannelBounds(), Shares(4, 8, 16)
         )
         sources = make_sources(PLAIN, reactor)
-        return make_listening(configs, front, sources, reactor, sheds_root)
+        maker = Maker(front, sources, reactor, sheds_root)
+        return make_listening(configs, maker, inherited or Inherited())
 
     def test_devices_and_addresses(self) -> None:
         """
@@ -99,6 +108,42 @@ class ListeningTests(SynchronousTestCase):
         self.assertEqual(listening.opening.opener._rules, rules_of([config]))
         self.assertEqual(type(namespaces).__name__, "Namespaces")
         self.assertEqual(socket.describe()["name"], "s")
+
+    def inherit(self, name: str, kind: int, at: Any) -> Inherited:
+        """
+        Have systemd hand over a listening socket.
+        """
+        opened = socket.socket(kind, socket.SOCK_STREAM)
+        self.addCleanup(opened.close)
+        opened.bind(at)
+        opened.listen()
+        return Inherited({name: [opened]})
+
+    def test_handed_over(self) -> None:
+        """
+        A listener, and a UNIX socket, take what systemd has opened for them.
+        """
+        inherited = self.inherit("b", socket.AF_INET, ("127.0.0.1", 0))
+        port = inherited._sockets["b"][0].getsockname()[1]
+        (listener,) = self.make(ADDRESS, inherited=inherited).parts
+        with listener._open(Place("127.0.0.1", port)) as taken:
+            self.assertEqual(taken.getsockname()[1], port)
+        config = SocketConfig("s", "/s", "user", (), ("ovnmeta-*",), "mac")
+        path = self.mktemp()
+        inherited = self.inherit("s", socket.AF_UNIX, path)
+        agent = self.make(config, inherited=inherited).parts[-1]
+        with agent._opened as taken:
+            self.assertEqual(taken.getsockname(), path)
+
+    def test_handed_over_to_nobody(self) -> None:
+        """
+        Sockets that systemd has opened for a listener that there is not are told of.
+        """
+        inherited = self.inherit("x", socket.AF_INET, ("127.0.0.1", 0))
+        with capturedLogs() as events:
+            self.make(ADDRESS, inherited=inherited)
+        [event] = (e for e in events if e["log_namespace"] == "mdproxy.listening")
+        self.assertEqual(event["name"], "x")
 
 
 class RulesTests(SynchronousTestCase):

@@ -10,12 +10,13 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.task import Clock
 
-from mdproxy.config import ConfigError, LeaseSourceConfig, ListenerConfig, OvnConfig
+from mdproxy.config import ConfigError, LeaseSourceConfig, ListenerConfig
 from mdproxy.interfaces import SourceState
 from mdproxy.lookup import InstanceLookup
 from mdproxy.lookup.decision import Policy
 from mdproxy.measures import policy_of
 from mdproxy.model import Caller, Identity
+from mdproxy.ovn_config import OvnConfig
 from mdproxy.ovsdb import Remote
 from mdproxy.reload import Change
 from mdproxy.sources import make_sources

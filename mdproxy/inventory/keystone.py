@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from mdproxy.inventory.api import Answer, Garbled, Trouble
-from mdproxy.inventory_config import NeutronConfig
+from mdproxy.neutron_config import NeutronConfig
 
 #: A token is renewed when so many seconds of its life are left, or a tenth of it.
 _MARGIN: Final = 120.0

@@ -39,8 +39,8 @@ from mdproxy.inventory.neutron_ports import is_uuid
 from mdproxy.inventory.neutron_questions import NOBODY, Found, NeutronQuestions
 from mdproxy.inventory.page import Entries, Routers
 from mdproxy.inventory.session import NotAccepted, NoToken, Session
-from mdproxy.inventory_config import NeutronConfig
 from mdproxy.model import Port
+from mdproxy.neutron_config import NeutronConfig
 
 #: After how many seconds without an answer it can't know.
 _IN_TIME: Final = 2.0

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mdproxy.inventory.api import Api, Garbled, Refused, Trouble
 from mdproxy.inventory.keystone import Token, read_token, token_request, tokens_url
-from mdproxy.inventory_config import NeutronConfig
+from mdproxy.neutron_config import NeutronConfig
 
 #: How many questions are under way at a time.
 _TOGETHER: Final = 4
