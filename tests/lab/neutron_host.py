@@ -9,19 +9,24 @@ same time don't see each other's namespaces.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
-import subprocess
+import sys
 from collections.abc import Iterable
-from contextlib import suppress
+from fcntl import ioctl
 from itertools import count
 from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM, inet_aton, socket
+from struct import pack
 from unittest import SkipTest
 from uuid import NAMESPACE_DNS, uuid5
 
 import yaml
 from attrs import define, field
 
+from mdproxy.broker import in_namespace, open_home
+from mdproxy.openers import identity_of
 from tests.lab.machines import Machine
 from tests.lab.nova import SECRET
 from tests.lab.proxy import NOVA_PORT, write_private
@@ -41,6 +46,9 @@ ROUTER_PORT = 9697
 #: Every VM behind a C{qdhcp-} or C{ovnmeta-} namespace has the same address.
 ADDRESS = "10.0.0.5"
 HOST_ADDRESS = "10.0.0.2"
+
+#: linux/sockios.h and linux/if.h.
+_SIOCSIFADDR, _SIOCSIFFLAGS, _IFF_UP = 0x8916, 0x8914, 1
 
 _serial = count(1)
 
@@ -185,6 +193,44 @@ class NeutronHost(Stage):
         vm.ip("route", "add", METADATA_ADDRESS, "via", HOST_ADDRESS, "dev", "eth0")
         return tap
 
+    def add_many(self, count: int) -> Namespace:
+        """
+        Make networks that all use the same addresses, with a VM each; the VMs' devices
+        are in one namespace, since each question names its own.
+
+        @return: The VMs' namespace.
+        """
+        vms = Namespace(self._prefix + "vms")
+        self.make(vms)
+        machines = [self.know(f"vm{n}", self.network_id(n)) for n in range(count)]
+        names = [f"qdhcp-{machine.network}" for machine in machines]
+        self.batch(*(f"netns add {name}" for name in names))
+        self._made.update(names)
+        lines: list[str] = []
+        for number, (machine, name) in enumerate(zip(machines, names, strict=True)):
+            vm = machine.hostname
+            mac = f"fa:16:3e:03:{number >> 8:02x}:{number & 255:02x}"
+            peer = f"peer name tap0 address {mac} netns {name}"
+            lines += [
+                f"link add {vm} address {machine.mac} type veth {peer}",
+                f"link set {vm} up",
+                f"addr add {machine.ipv4}/32 dev {vm}",
+                # All namespaces of a kernel share one bound on what neighbours they
+                # learn (gc_thresh3, arp(7)): these here need not be learnt.
+                f"neigh add {METADATA_ADDRESS} lladdr {mac} dev {vm} nud permanent",
+            ]
+        self.batch(*lines, namespace=vms)
+        home = open_home()
+        try:
+            for name in names:
+                path = f"/run/netns/{name}"
+                identity = identity_of(path)
+                assert identity is not None
+                in_namespace(path, identity, home, _bring_up)
+        finally:
+            os.close(home)
+        return vms
+
     def add_router(self, *hostnames: str) -> Namespace:
         """
         Make a router's namespace with a network, and a VM on it, for each name; and the
@@ -287,12 +333,12 @@ class NeutronHost(Stage):
             self._made.clear()
 
 
-def haproxy_config(socket: Path, network: str) -> str:
+def haproxy_config(agent: Path, network: str) -> str:
     """
     Write what Neutron's agent writes for the haproxy of a network: what matters for the
     port (neutron/agent/metadata/driver_base.py, neutron/common/metadata.py).
 
-    @param socket: The metadata agent's.
+    @param agent: The metadata agent's socket.
     """
     return f"""
 global
@@ -308,16 +354,34 @@ defaults
     timeout server          32s
 listen listener
     bind {METADATA_ADDRESS}:80
-    server metadata {socket}
+    server metadata {agent}
     http-request del-header X-Neutron-Router-ID
     http-request set-header X-Neutron-Network-ID {network}
 """
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def ask_all(vms: Namespace, devices: Iterable[str]) -> list[str]:
     """
-    End a process and wait for it.
+    Ask from every VM's device.
+
+    @param vms: Their namespace.
+
+    @return: The instances' ids, by Nova's word.
     """
-    process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(5)
+    order = json.dumps({"devices": list(devices), "host": METADATA_ADDRESS})
+    script = str(Path(__file__).with_name("many.py"))
+    command = (sys.executable, "-I", "-S", script)
+    answers: list[str] = json.loads(vms.run(*command, stdin=order.encode()).stdout)
+    return answers
+
+
+def _bring_up() -> None:
+    """
+    Give the device of a network's namespace the metadata address (netdevice(7)); to run
+    C{ip} for each of so many would take most of a test's time.
+    """
+    address = pack("16sH2x4s8x", b"tap0", AF_INET, inet_aton(METADATA_ADDRESS))
+    flags = pack("16sH14x", b"tap0", _IFF_UP)
+    with socket(AF_INET, SOCK_DGRAM) as control:
+        ioctl(control, _SIOCSIFADDR, address)
+        ioctl(control, _SIOCSIFFLAGS, flags)

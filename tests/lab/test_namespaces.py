@@ -4,25 +4,19 @@ Namespaces as Neutron makes them, served by the real proxy as they come and go.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from collections.abc import Sequence
-from fcntl import ioctl
 from pathlib import Path
-from socket import AF_INET, SOCK_DGRAM, inet_aton, socket
-from struct import pack
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.broker import in_namespace, open_home
-from mdproxy.openers import identity_of
 from tests.lab.guest import Guest, Talk, request
 from tests.lab.machines import Machine
 from tests.lab.neutron_host import (
     ROUTER_PORT,
     NeutronHost,
+    ask_all,
     haproxy_config,
     require_neutron,
 )
@@ -31,25 +25,11 @@ from tests.lab.stage import Namespace, wait_for
 from tests.lab.world import METADATA_ADDRESS, METADATA_ADDRESS6
 
 TARGET = "/openstack/latest/meta_data.json"
-#: linux/sockios.h and linux/if.h.
-SIOCSIFADDR, SIOCSIFFLAGS, IFF_UP = 0x8916, 0x8914, 1
 #: Nobody is another user on every Debian; so many namespaces are made where many are.
 NOBODY = ("--uid", "nobody", "--gid", "nogroup")
 MANY = int(os.environ.get("MDPROXY_NAMESPACES", "1000"))
 #: What the service needs where it opens its sockets itself and is not root.
 AMBIENT = ("sys_admin", "net_bind_service", "net_raw")
-
-
-def bring_up() -> None:
-    """
-    Give the device of a network's namespace the metadata address (netdevice(7)); to run
-    C{ip} for each of so many would take most of the test's time.
-    """
-    address = pack("16sH2x4s8x", b"tap0", AF_INET, inet_aton(METADATA_ADDRESS))
-    flags = pack("16sH14x", b"tap0", IFF_UP)
-    with socket(AF_INET, SOCK_DGRAM) as control:
-        ioctl(control, SIOCSIFADDR, address)
-        ioctl(control, SIOCSIFFLAGS, flags)
 
 
 class NeutronCase(SynchronousTestCase):
@@ -369,69 +349,13 @@ class ManyTests(NeutronCase):
     As many networks as the largest network node has.
     """
 
-    def make_many(self) -> Namespace:
-        """
-        Make networks that all use the same addresses, with a VM each; the VMs' devices
-        are in one namespace, since each question names its own.
-
-        @return: The VMs' namespace.
-        """
-        host = self.host
-        vms = Namespace(host._prefix + "vms")
-        host.make(vms)
-        machines = [
-            host.know(f"vm{number}", host.network_id(number)) for number in range(MANY)
-        ]
-        names = [f"qdhcp-{machine.network}" for machine in machines]
-        host.batch(*(f"netns add {name}" for name in names))
-        host._made.update(names)
-        lines: list[str] = []
-        for number, (machine, name) in enumerate(zip(machines, names, strict=True)):
-            vm, mac = (
-                machine.hostname,
-                f"fa:16:3e:03:{number >> 8:02x}:{number & 255:02x}",
-            )
-            peer = f"peer name tap0 address {mac} netns {name}"
-            lines += [
-                f"link add {vm} address {machine.mac} type veth {peer}",
-                f"link set {vm} up",
-                f"addr add {machine.ipv4}/32 dev {vm}",
-                # All namespaces of a kernel share one bound on what neighbours they
-                # learn (gc_thresh3, arp(7)): these here need not be learnt.
-                f"neigh add {METADATA_ADDRESS} lladdr {mac} dev {vm} nud permanent",
-            ]
-        host.batch(*lines, namespace=vms)
-        home = open_home()
-        self.addCleanup(os.close, home)
-        for name in names:
-            path = f"/run/netns/{name}"
-            identity = identity_of(path)
-            assert identity is not None
-            in_namespace(path, identity, home, bring_up)
-        return vms
-
-    def ask_all(self, vms: Namespace) -> Sequence[str]:
-        """
-        Ask from every VM's device.
-
-        @return: The instances' ids, by Nova's word.
-        """
-        devices = [machine.hostname for machine in self.host.machines.values()]
-        order = json.dumps({"devices": devices, "host": METADATA_ADDRESS})
-        command = ("python3", "-I", "-S", str(Path(__file__).with_name("many.py")))
-        said = vms.run(*command, stdin=order.encode(), timeout=120).stdout
-        answers: list[str] = json.loads(said)
-        return answers
-
     def test_many(self) -> None:
         """
         Each of a thousand VMs, all with the same address, is answered as itself.
         """
-        vms = self.make_many()
+        vms = self.host.add_many(MANY)
         self.start(twistd=NOBODY)
         self.wait_listening(2 * MANY)
         instances = [machine.instance for machine in self.host.machines.values()]
-        self.assertEqual(self.ask_all(vms), instances)
+        self.assertEqual(ask_all(vms, self.host.machines), instances)
         self.assertIsNone(self.described()["problem"])
-        memory = int(self.status_of(self.pid(), "VmRSS")[0]) / 1024
-        print(f"{MANY} namespaces: {memory:.1f} MB")
