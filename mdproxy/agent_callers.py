@@ -12,15 +12,19 @@ bounds how long ago it was.  Somebody who points the entry at himself for the ha
 and then back, must ask within C{timeout http-request} after it; or, had he asked before
 it was turned back, within our hold, C{timeout http-keep-alive} and C{timeout
 http-request} after that (30 seconds each in Neutron's configuration).  So whoever asks
-within L{DOUBT} seconds of a turn is refused, and with the refusal the connection is
-broken in a way that makes haproxy close its own with the instance (L{RelayedChannel
-<mdproxy.http.relayed.RelayedChannel>}): no connection lives from before the turn until
-after the doubt.
+within L{DOUBT} seconds of a turn is refused, and whatever is refused without a look at
+the entry, or because of it, is told so in a way that makes haproxy close its connection
+with the instance (L{RelayedChannel<mdproxy.http.relayed.RelayedChannel>}): none lives
+from before the turn until after the doubt.  Where it can't be made to, which is so with
+HEAD, all doubts begin anew.
+
+What is left: requests that haproxy itself refuses and never passes on (Neutron's rate
+limit, which is off by default) keep a connection without our knowing; an entry that is
+turned when haproxy has the answer already; and turns before mdproxy started.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import partial
 from typing import Final, Protocol
 
@@ -28,7 +32,6 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from mdproxy.agent_headers import Forwarded
-from mdproxy.limits import Seat
 from mdproxy.lookup import Books
 from mdproxy.lookup.decision import is_link_local
 from mdproxy.model import Caller
@@ -37,9 +40,6 @@ from mdproxy.model import Caller
 #: hold, Neutron's C{timeout_http_keep_alive} and C{timeout_http_request}
 #: (neutron/conf/agent/metadata/config.py), and what clocks and queues may add.
 DOUBT: Final = 75.0
-
-#: Of how many addresses it is remembered that their connections could not be broken.
-_REMEMBERED: Final = 4096
 
 
 class Neighbours(Protocol):
@@ -68,15 +68,16 @@ class RelayedCallers:
     @ivar _clock: Monotonic time.
     @ivar _identify_by: C{mac}, or C{address}: then the network and the address
         identify, as to Neutron's own agent.
-    @ivar _unbroken: When a connection of an address that is not trusted was last left
-        as it was, the longest ago first.
+    @ivar _unbroken: When a connection that should have been was last not broken.
+    @ivar _since: From when on a turn counts for as long as that goes on.
     """
 
     _books: Books
     _neighbours: Neighbours
     _clock: IReactorTime
     _identify_by: str = "mac"
-    _unbroken: OrderedDict[Seat, float] = field(factory=OrderedDict, init=False)
+    _unbroken: float = field(default=float("-inf"), init=False)
+    _since: float = field(default=float("-inf"), init=False)
 
     def find(self, forwarded: Forwarded) -> Caller:
         """
@@ -96,19 +97,18 @@ class RelayedCallers:
             place, address = forwarded.place, forwarded.address
             return Caller(place, address, None, probed=True, seek=again)
         [(link, mac)] = seen
-        since = self._trusted_since((link, forwarded.address))
+        since = self._trusted_since()
         return Caller(link, forwarded.address, mac, probed=True, since=since)
 
-    def note_unbroken(self, caller: Caller) -> None:
+    def note_unbroken(self) -> None:
         """
-        Learn that a connection of a caller who is not trusted lives on: the doubt
-        begins anew.
+        Learn that a connection lives on at haproxy that should have been broken; nobody
+        need know whose.
         """
-        seat = (caller.network, caller.address)
-        self._unbroken[seat] = self._clock.seconds()
-        self._unbroken.move_to_end(seat)
-        if len(self._unbroken) > _REMEMBERED:
-            self._unbroken.popitem(last=False)
+        now = self._clock.seconds()
+        if now - self._unbroken >= DOUBT:
+            self._since = now - DOUBT
+        self._unbroken = now
 
     def _seen(self, links: list[str], address: str) -> list[tuple[str, str]]:
         """
@@ -122,14 +122,12 @@ class RelayedCallers:
                 return seen
         return []
 
-    def _trusted_since(self, seat: Seat) -> float:
+    def _trusted_since(self) -> float:
         """
         Tell since when an entry must not have been turned.
         """
         now = self._clock.seconds()
-        if now - self._unbroken.get(seat, float("-inf")) < DOUBT:
-            return float("-inf")
-        return now - DOUBT
+        return self._since if now - self._unbroken < DOUBT else now - DOUBT
 
     def _by_address(self, forwarded: Forwarded, links: list[str]) -> Caller:
         """

@@ -35,6 +35,9 @@ _EVERYONE_HAS = re.compile(
     rb"|[^/?]+/meta-data(?:/?|/instance-id))\Z"
 )
 
+#: Where it is not known, or not certain, where an answer would go.
+_PATHLESS: Final = frozenset({Reason.FRAME_MISMATCH, Reason.NO_NEIGHBOUR})
+
 #: Nova's answers that may pass by themselves.
 _PASSING: Final = frozenset({500, 502, 503, 504})
 
@@ -183,8 +186,10 @@ class Exchange:
 
     def turn_away(self) -> None:
         """
-        Refuse to ask anything: its caller asks too often.
+        Refuse to ask anything: its caller asks too often, and nobody has looked who it
+        is.
         """
+        self._reply.mistrust()
         self._fail(RateExceeded())
 
     def cancel(self) -> None:
@@ -589,9 +594,8 @@ class Exchange:
         """
         self._proxy.tell_refusal(refusal)
         self._proxy.count(f"refused-{refusal.evidence.reason.value}")
-        if refusal.evidence.reason is Reason.FRAME_MISMATCH:
-            # Whoever made the handshake, the connection identifies nobody any more.
-            self._reply.last()
+        if refusal.evidence.reason in _PATHLESS:
+            self._reply.mistrust()
         self._fail(InstanceInDoubt() if refusal.doubtful else NoSuchInstance())
 
     def _fail(self, error: Exception) -> None:

@@ -85,13 +85,10 @@ class SiteReply:
         self._request.unregisterProducer()
         self._request.finish()
 
-    def last(self) -> None:
+    def mistrust(self) -> None:
         """
-        Provide C{Reply.last}.
+        Provide C{Reply.mistrust}: every request is judged anew.
         """
-        self._request.setHeader(b"connection", b"close")
-        channel: Any = self._request.channel
-        channel.persistent = False
 
     def abort(self) -> None:
         """

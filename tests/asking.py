@@ -27,7 +27,7 @@ class RecordingReply:
     @ivar status: The status; C{None} before the response has begun.
     @ivar body: What was written.
     @ivar over: C{finished} or C{aborted}, once it is.
-    @ivar is_last: Whether nothing is to be served after it.
+    @ivar is_mistrusted: Whether nobody knows who is answered.
     """
 
     status: int | None = None
@@ -36,7 +36,7 @@ class RecordingReply:
     length: int | None = None
     body: bytes = b""
     over: str | None = None
-    is_last: bool = False
+    is_mistrusted: bool = False
     _begun: bool = field(default=False, init=False)
 
     def begin(
@@ -69,12 +69,12 @@ class RecordingReply:
         assert self.length in (None, len(self.body)) or self.status == 304, "cut off"
         self.over = "finished"
 
-    def last(self) -> None:
+    def mistrust(self) -> None:
         """
-        Let nothing be served after this answer.
+        Learn that nobody knows who is answered; only before it is.
         """
         assert not self._begun and self.over is None, "too late"
-        self.is_last = True
+        self.is_mistrusted = True
 
     def abort(self) -> None:
         """

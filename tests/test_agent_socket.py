@@ -23,8 +23,7 @@ from mdproxy.listener_config import SocketConfig
 from mdproxy.unix_sockets import Permissions, listen_at
 from tests.playbook import Playbook
 from tests.secrecy import SecrecyTestCase
-from tests.test_http_relayed import BLUE, RED, asking
-from tests.test_http_relayed import _Callers as Callers
+from tests.test_http_relayed import BLUE, RED, Callers, asking
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

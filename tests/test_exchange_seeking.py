@@ -66,7 +66,7 @@ class SeekingTests(ProxyTestCase):
         _exchange, reply = self.ask(caller=self.unknown)
         self.advance(8.1, step=0.05)
         self.assert_own_answer(reply, 503)
-        self.assertFalse(reply.is_last)
+        self.assertTrue(reply.is_mistrusted)
 
     def test_gone(self) -> None:
         """
@@ -92,22 +92,33 @@ class MistrustTests(ProxyTestCase):
     A connection that may be another's.
     """
 
-    def test_last_answer(self) -> None:
+    def test_turned(self) -> None:
         """
-        Where frame and neighbour entry differ the refusal is the last that it is told:
-        the connection will never be trusted (docs/adr/0002).
+        Where frame and neighbour entry differ nobody knows whose connection it is
+        (docs/adr/0002).
         """
         _exchange, reply = self.ask(caller=evolve(CALLER, mac=OTHER_MAC))
         self.advance(8.1, step=0.05)
         self.assert_own_answer(reply, 404)
-        self.assertTrue(reply.is_last)
+        self.assertTrue(reply.is_mistrusted)
+
+    def test_too_often(self) -> None:
+        """
+        Nor where it asks too often: nobody has looked who it is.
+        """
+        self.proxy.rates.resize(1, 1)
+        self.ask()
+        self.upstream.answer(200, b"data")
+        _exchange, reply = self.ask()
+        self.assert_own_answer(reply, 429)
+        self.assertTrue(reply.is_mistrusted)
 
     def test_other_refusals(self) -> None:
         """
-        After any other refusal it may ask again: what is known may be more by then.
+        After any other refusal it is known: it is nobody's.
         """
         self.world.know()
         _exchange, reply = self.ask()
         self.advance(8.1, step=0.05)
         self.assert_own_answer(reply, 404)
-        self.assertFalse(reply.is_last)
+        self.assertFalse(reply.is_mistrusted)

@@ -136,18 +136,16 @@ class KeptConnectionTests(_Conversation):
         self.answer(b"", fields=((b"X-a", b"b"), (b"X-a", b"c")))
         self.expect(b"HTTP/1.1 200 OK\r\nX-a: b\r\nX-a: c\r\nContent-Length: 0\r\n\r\n")
 
-    def test_last(self) -> None:
+    def test_mistrust(self) -> None:
         """
-        After an answer that is to be the last nothing is served, though the client
-        meant to go on.
+        That nobody knows who is answered changes nothing here: the next request is
+        judged anew.
         """
         self.say(_GET % 0 + _GET % 1)
-        asked = self.book.script.asked[0]
-        asked.reply.last()
-        asked.answer()
-        self.expect(_OK_CLOSE)
-        self.assertEqual(self.targets(), [b"/0"])
-        self.assertTrue(self.wire.peer_ended)
+        self.book.script.asked[0].reply.mistrust()
+        for number in (0, 1):
+            self.book.script.asked[number].answer()
+        self.expect(_OK * 2)
 
     def test_pipelined(self) -> None:
         """

@@ -47,10 +47,10 @@ class Reply(Shape):
         End the response.
         """
 
-    def last(self) -> None:
+    def mistrust(self) -> None:
         """
-        Serve nothing on the connection after this answer, for nobody can be sure any
-        more whose it is.  Only before C{begin}.
+        Learn that the answer goes to somebody of whom nobody has looked who it is, or
+        can be certain where he is.  Only before C{begin}.
         """
 
     def abort(self) -> None:

@@ -18,7 +18,7 @@ from attrs import evolve
 from mdproxy.agent_headers import Forwarded, read_forwarded
 from mdproxy.http.front import Front
 from mdproxy.http.parsing import BadRequest
-from mdproxy.http.server import Channel
+from mdproxy.http.server import FIELDS, NO_MORE, PHRASES, Channel
 from mdproxy.limits import Seat, Shares
 from mdproxy.model import Caller, Request
 
@@ -26,8 +26,8 @@ from mdproxy.model import Caller, Request
 #: ends before its length (tried with 2.6); where there is no answer at all it makes one
 #: of its own, and keeps the connection.
 _CUT_SHORT: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n"
-    b"Retry-After: 1\r\nContent-Length: 20\r\nConnection: close\r\n\r\nService"
+    b"HTTP/1.1 %d %b\r\nContent-Type: text/plain\r\n%bContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b"
 )
 
 
@@ -41,9 +41,9 @@ class Callers(Protocol):
         Find who asks.
         """
 
-    def note_unbroken(self, caller: Caller) -> None:
+    def note_unbroken(self) -> None:
         """
-        Learn that a connection of a caller who is not trusted lives on.
+        Learn that a connection lives on that should have been broken.
         """
 
 
@@ -55,7 +55,7 @@ class RelayedChannel(Channel):
     @ivar _asking: Who asks what is being answered; C{None} between requests.
     @ivar _holder: Who gave a place for it; C{None}: nobody.
     @ivar _seats: Whose answers may wait in the transport.
-    @ivar _cuts: Whether the answer is to be cut short.
+    @ivar _cuts: Whether the answer is to break off before its end.
     @ivar _spoke: Whether anything of the answer was written.
     """
 
@@ -122,31 +122,34 @@ class RelayedChannel(Channel):
         """
         Provide C{Reply.begin}.
         """
-        if not self._cuts:
-            super().begin(status, phrase, fields, length)
+        if self._cuts and length is not None:
+            length += 1
+        super().begin(status, phrase, fields, length)
 
     def write(self, data: bytes) -> None:
         """
         Provide C{Reply.write}.
         """
-        if not self._cuts:
-            self._spoke = True
-            super().write(data)
+        self._spoke = True
+        super().write(data)
 
     def finish(self) -> None:
         """
         Provide C{Reply.finish}.
         """
+        self._forget_asking()
+        if self._cuts and not self._bodiless:
+            self._request = self._answering = None
+            self._end()
+            return
         if self._cuts:
-            self.abort()
-        else:
-            self._forget_asking()
-            super().finish()
+            self._callers.note_unbroken()
+        super().finish()
 
-    def last(self) -> None:
+    def mistrust(self) -> None:
         """
-        Provide C{Reply.last}: it is the instance's connection with the other proxy that
-        is not to go on.
+        Provide C{Reply.mistrust}: the instance's connection with the other proxy, of
+        which nothing is known, is not to go on.
         """
         self._closing = self._cuts = True
 
@@ -160,17 +163,39 @@ class RelayedChannel(Channel):
             super().abort()
         elif request.method == b"HEAD":
             # Its answers have no length that could be missed.
-            self._callers.note_unbroken(asking)
+            self._callers.note_unbroken()
             super().abort()
         else:
             answering, self._answering = self._answering, None
             self._request = None
             if answering is not None:
                 answering.cancel()
-            self._waiting.clear()
             self._forget_asking()
-            self.transport.write(_CUT_SHORT)
-            self._lose()
+            self._cut_short(503)
+
+    def _refuse(self, bad: BadRequest) -> None:
+        """
+        Provide C{Channel._refuse}.
+        """
+        if bad is NO_MORE:
+            super()._refuse(bad)
+            return
+        self._front.refused[str(bad.status)] += 1
+        # Its method may have been HEAD.
+        self._callers.note_unbroken()
+        self._cut_short(bad.status)
+
+    def _cut_short(self, status: int) -> None:
+        """
+        Break off an answer, and with it the instance's connection.
+        """
+        self._closing = True
+        self._waiting.clear()
+        phrase, more = PHRASES[status], FIELDS.get(status, b"")
+        self.transport.write(
+            _CUT_SHORT % (status, phrase, more, len(phrase) + 1, phrase)
+        )
+        self._end()
 
     def _answer(self, request: Request) -> None:
         """

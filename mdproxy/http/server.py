@@ -35,12 +35,12 @@ _LINGER_BYTES: Final = 1 << 20
 _PIECE: Final = 2048
 
 #: What some refusals say beside their status.
-_FIELDS: Final = {
+FIELDS: Final = {
     405: b"Allow: GET, HEAD, POST, PUT\r\n",
     503: b"Retry-After: 1\r\n",
 }
 
-_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -161,7 +161,7 @@ class Channel(Protocol):
         elif not self._closing:
             if self._mid_request and not self._deaf:
                 self._waiting.append(BadRequest(400, "request cut off"))
-            self._waiting.append(_NO_MORE)
+            self._waiting.append(NO_MORE)
             self._take_turn()
 
     def writeConnectionLost(self) -> None:
@@ -326,11 +326,11 @@ class Channel(Protocol):
         self._closing = True
         self.transport.abortConnection()
 
-    def last(self) -> None:
+    def mistrust(self) -> None:
         """
-        Provide C{Reply.last}.
+        Provide C{Reply.mistrust}: who opened the connection is known, and whether to
+        believe it is asked anew for each request.
         """
-        self._closing = True
 
     def path_lost(self, seat: Seat) -> None:
         """
@@ -404,12 +404,12 @@ class Channel(Protocol):
         """
         self._closing = True
         self._waiting.clear()
-        if bad is _NO_MORE:
+        if bad is NO_MORE:
             self._lose()
             return
         self._front.refused[str(bad.status)] += 1
-        phrase = _PHRASES[bad.status]
-        more = _FIELDS.get(bad.status, b"")
+        phrase = PHRASES[bad.status]
+        more = FIELDS.get(bad.status, b"")
         self.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Type: text/plain\r\n%bContent-Length: %d\r\n"
             b"Connection: close\r\n\r\n%b\n"
@@ -554,4 +554,4 @@ class Channel(Protocol):
 _STILL: Final = ("nothing", "still nothing")
 
 #: Stands behind the last request of a client that sends no more.
-_NO_MORE: Final = BadRequest(400, "no more requests")
+NO_MORE: Final = BadRequest(400, "no more requests")
