@@ -100,6 +100,8 @@ class RequestTests(SynchronousTestCase):
             "0a00 0200 fa163e00000a 0000 0800 0900 07000000"
         )
         self.assertEqual(bridge_request(8, 7, MAC), expected)
+        expected = b"\x38" + expected[1:] + bytes.fromhex("0600 0500 6400 0000")
+        self.assertEqual(bridge_request(8, 7, MAC, 100), expected)
 
     def test_link_requests(self) -> None:
         """

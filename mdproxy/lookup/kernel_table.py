@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from errno import EAGAIN, ENOBUFS
+from functools import partial
 from os import strerror
 from socket import (
     AF_NETLINK,
@@ -59,6 +60,10 @@ _PIECES_EACH: Final = 1024
 _DUMPS: Final = 3
 #: How many late answers to former questions a question reads past.
 _LATE: Final = 16
+#: The VLANs in which a bridge may know those that reach its own device: none where it
+#: does not tell VLANs apart, else that of frames without a tag, which is 1 if nobody
+#: has changed it (net/bridge/br_vlan.c, C{br_vlan_init}).
+_VLANS: Final = (0, 1)
 #: What there is to be in doubt of.
 _NEIGHBOURS: Final = 1
 _LINKS: Final = 2
@@ -364,7 +369,12 @@ class KernelTable:
         @raise OSError: If there is no answer.
         @raise Garbled: If it can't be read.
         """
-        port = self._answer(lambda n: bridge_request(n, bridge, mac)).port
+        for vlan in _VLANS:
+            port = self._answer(
+                partial(bridge_request, bridge=bridge, mac=mac, vlan=vlan)
+            ).port
+            if port is not None:
+                break
         if port is None or port == bridge:
             return None
         link = self._answer(lambda n: link_request(n, port)).link

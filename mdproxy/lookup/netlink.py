@@ -32,6 +32,7 @@ NLM_F_DUMP_INTR = 0x10
 NLM_F_DUMP = 0x300
 NDA_DST = 1
 NDA_LLADDR = 2
+NDA_VLAN = 5
 NDA_MASTER = 9
 NTF_PROXY = 0x8
 IFLA_IFNAME = 3
@@ -57,6 +58,7 @@ _NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _LINK = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
 _NUMBER = struct.Struct("=I")
+_SHORT = struct.Struct("=H")
 _ERROR = struct.Struct("=i")
 #: The upper bits of an attribute's type are flags.
 _TYPE_MASK = 0x3FFF
@@ -147,20 +149,21 @@ def entry_request(sequence: int, ifindex: int, address: str) -> bytes:
     return _request(RTM_GETNEIGH, NLM_F_REQUEST, sequence, body)
 
 
-def bridge_request(sequence: int, bridge: int, mac: str) -> bytes:
+def bridge_request(sequence: int, bridge: int, mac: str, vlan: int = 0) -> bytes:
     """
     Ask a bridge by which of its ports it reaches a MAC, as C{bridge fdb get} does
     (net/core/rtnetlink.c, C{rtnl_fdb_get}; since Linux 5.0).
 
-    Only what it knows without a VLAN is found.
-
     @param sequence: Comes back in the answer.
     @param bridge: The bridge's index.
     @param mac: The MAC address.
+    @param vlan: The VLAN in which the bridge knows it; 0 where it tells none apart.
     """
     body = _NEIGHBOUR.pack(AF_BRIDGE, 0, 0, 0, 0)
     body += _attribute(NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
     body += _attribute(NDA_MASTER, _NUMBER.pack(bridge))
+    if vlan:
+        body += _attribute(NDA_VLAN, _SHORT.pack(vlan))
     return _request(RTM_GETNEIGH, NLM_F_REQUEST, sequence, body)
 
 
