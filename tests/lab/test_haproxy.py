@@ -50,7 +50,10 @@ class HaproxyTests(SynchronousTestCase):
             self.host,
             known=self.host.machines.values(),
             networks=(),
-            options={"listener:agent": {**self.host.listener, **listener}},
+            options={
+                "listener:agent": {**self.host.listener, **listener},
+                "hold": {"other": "1"},
+            },
         )
         self.proxy.start()
         self.addCleanup(self.check_log)
@@ -113,6 +116,13 @@ class HaproxyTests(SynchronousTestCase):
         said = dict(answer.json()["fields"])
         self.assertEqual(said["X-Forwarded-For"], address)
 
+    def assert_cut_short(self, answer: Answer, status: int) -> None:
+        """
+        Haproxy passes on an answer that breaks off, and closes the VM's connection.
+        """
+        self.assertTrue(answer.raw.startswith(b"HTTP/1.1 %d " % status), answer)
+        self.assertEqual((answer.status, answer.end), (0, "closed"), answer)
+
     def agent(self) -> Any:
         """
         Read what the listener says of itself.
@@ -173,8 +183,9 @@ class HaproxyTests(SynchronousTestCase):
             f"X-Neutron-Network-ID: {other}",
             f"x-neutron-router-id: {other}",
         ):
-            [answer] = self.talk("ann", request(TARGET, forged))
-            self.assertEqual(answer.status, 400, forged)
+            # The end of the connection shows that it was broken.
+            [answer] = self.talk("ann", request(TARGET, forged, close=False))
+            self.assert_cut_short(answer, 400)
         for ignored in (
             "X_Forwarded_For: 10.0.0.6",
             f"X_OVN_Network_ID: {other}",
@@ -211,8 +222,7 @@ class HaproxyTests(SynchronousTestCase):
         pending = Guest(vm).begin(Talk(((0, request(SHORT)),), host=ON_LINK))
         question = request(SHORT, close=False)
         [answer] = self.talk("ann", question)
-        self.assertEqual((answer.status, answer.end), (0, "closed"))
-        self.assertTrue(answer.raw.startswith(b"HTTP/1.1 503 "), answer)
+        self.assert_cut_short(answer, 404)
         self.assertNotIn(ann.instance.encode(), answer.raw)
         [foreigner] = pending.answers()
         self.assertEqual(foreigner.status, 404, foreigner)
@@ -261,12 +271,14 @@ class HaproxyTests(SynchronousTestCase):
         path = "/openstack/2013-04-04/password"
         post = {"method": "POST", "body": password}
         chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(password), password)
-        whole, expecting, chunked, large = self.talk(
+        huge = 1 << 20
+        whole, expecting, chunked, large, too_large = self.talk(
             hostname,
             request(path, length, method="POST", body=password),
             request(path, length, "Expect: 100-continue", method="POST", body=password),
             request(path, "Transfer-Encoding: chunked", method="POST", body=chunks),
             request(TARGET, "Cookie: " + "a" * 12000),
+            request(path, f"Content-Length: {huge}", method="POST", body=bytes(huge)),
         )
         for answer in (whole, expecting, chunked):
             self.assertEqual(base64.b64decode(answer.json()["body"]), password)
@@ -276,6 +288,9 @@ class HaproxyTests(SynchronousTestCase):
         [apart] = Guest(self.host.vms[hostname]).talk(talk)
         self.assertEqual(base64.b64decode(apart.json()["body"]), password)
         self.assert_is(large, hostname)
+        # It may still be sending when haproxy closes.
+        self.assertEqual(too_large.status, 0)
+        self.assertIn(too_large.end, ("closed", "reset"))
         self.assertEqual(self.ask(hostname, "/bytes").body, BYTES)
         zipped = self.ask(hostname, "/gzip")
         self.assertEqual(zipped.fields["content-encoding"], "gzip")
