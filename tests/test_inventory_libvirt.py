@@ -5,6 +5,7 @@ Tests for L{mdproxy.inventory.libvirt}.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ class LibvirtInventoryTests(SynchronousTestCase):
         self.book = PortBook()
         self.networks = {"br-red": "red"}
         self.projects: dict[str, str] = {}
+        self.project_of: Callable[[str], str | None] = self.projects.get
 
     def start(self) -> LibvirtInventory:
         """
@@ -128,7 +130,7 @@ class LibvirtInventoryTests(SynchronousTestCase):
             self.book,
             self.networks,
             str(self.path),
-            project_of=self.projects.get,
+            project_of=self.project_of,
         )
         inventory.startService()
         self.addCleanup(inventory.stopService)
@@ -347,6 +349,45 @@ class LibvirtInventoryTests(SynchronousTestCase):
         self.projects.clear()
         self.reactor.advance(30)
         self.assertEqual(len(self.book), 0)
+
+    def test_many_at_once(self) -> None:
+        """
+        Where all files are written anew at once the reactor has time for others
+        between them; and when it is stopped meanwhile, the rest is left.
+        """
+        told: list[str] = []
+
+        def read(instance: str) -> str:
+            told.append("read")
+            self.reactor.rightNow += 0.001
+            return "p-1"
+
+        def tick() -> None:
+            told.append("tick")
+            self.reactor.callLater(0.0005, tick)
+
+        def rewrite() -> None:
+            for number in range(20):
+                mac = f"fa:16:3e:00:00:{number:02x}"
+                xml = plain_xml(interface_xml(mac))
+                (self.path / f"instance-{number}.xml").write_text(xml)
+
+        self.project_of = read
+        inventory = self.start()
+        rewrite()
+        self.reactor.take_events()
+        tick()
+        for _ in range(10):
+            self.reactor.advance(0.02)
+        self.assertEqual(len(self.book), 20)
+        runs = "".join(word[0] for word in told).split("t")
+        self.assertLessEqual(max(map(len, runs)), 4)
+        rewrite()
+        self.reactor.take_events()
+        inventory.stopService()
+        told.clear()
+        self.reactor.advance(1)
+        self.assertNotIn("read", told)
 
     def test_bridge_of_a_libvirt_network(self) -> None:
         """

@@ -133,7 +133,8 @@ class History:
 
     def __init__(self, policy: Policy) -> None:
         """
-        Begin with one instance on each network, which is known and reachable.
+        Begin with one instance on each network, which is known and reachable and has a
+        lease.
         """
         self.policy = policy
         self.clock = Clock()
@@ -159,6 +160,8 @@ class History:
         self.lost = False
         self.books.networks.attach_port(ROUTER, ROUTER_PORT[:PREFIX])
         self.settle()
+        for network in NETWORKS:
+            self.go("lease", "leases", network, ADDRESS, MAC, 3)
 
     def make_lookup(self) -> InstanceLookup:
         """

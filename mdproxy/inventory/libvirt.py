@@ -10,7 +10,7 @@ those in /etc/libvirt/qemu are not told of interfaces that are plugged in later.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from attrs import define, field
@@ -29,6 +29,7 @@ from mdproxy.inventory.domains import (
 from mdproxy.inventory.page import Entries
 from mdproxy.inventory.watched import WatchedInventory
 from mdproxy.model import Malformed
+from mdproxy.slices import Slices
 
 #: Where libvirt keeps the state of running domains.
 LIVE = "/run/libvirt/qemu"
@@ -94,6 +95,14 @@ class LibvirtInventory(WatchedInventory):
         self._path = os.path.abspath(path)
         self._files: dict[str, _File] = {}
         self._problem: str | None = None
+        self._slices = Slices(clock)
+
+    def stopService(self) -> None:
+        """
+        Let go of the watch and the timers; the book keeps what it has.
+        """
+        super().stopService()
+        self._slices.stop()
 
     def knows(self, network: str) -> bool:
         """
@@ -132,10 +141,18 @@ class LibvirtInventory(WatchedInventory):
         """
         if paths is None:
             self._look()
-            return
+        else:
+            # When libvirtd starts again it writes the files of all domains anew.
+            self._slices.do(self._load_each(paths))
+
+    def _load_each(self, paths: Iterable[str]) -> Iterator[None]:
+        """
+        Read files, one at each step.
+        """
         for name in map(os.path.basename, paths):
             if _is_domain(name):
                 self._alone(self._load, name)
+                yield
         self._judge()
 
     def _look(self) -> None:
