@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -15,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.interfaces import SourceState
 from mdproxy.inventory.ovn import OvnInventory, OvnPlace
+from mdproxy.inventory.ovn_rows import WANTED
 from mdproxy.lookup.books import NetworkBook, PortBook
 from mdproxy.ovsdb import Remote
 from tests.contracts import InventoryContract
@@ -166,6 +169,81 @@ class SouthboundTests(SouthboundContract, _Case):
             if probe():
                 return
         self.fail("it never was so")
+
+
+_WORDS = [PORT, HERE, DATAPATH, MAC, "set", "map", "uuid", "x", "neutron-x", ""]
+_NAMES = [*WANTED, *WANTED["Port_Binding"], "modify", "insert", "delete", PORT, HERE]
+_nonsense: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from([*_WORDS, None, True, 0, 1.5]) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(_NAMES), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_rows = st.dictionaries(st.sampled_from([*WANTED["Port_Binding"]]), _nonsense)
+_changes = st.dictionaries(
+    st.sampled_from([PORT, HERE, DATAPATH, "x", uuid_of(7)]),
+    st.dictionaries(
+        st.sampled_from(["modify", "insert", "delete"]),
+        _rows | _nonsense,
+        min_size=1,
+        max_size=1,
+    ),
+    max_size=2,
+)
+_updates = st.dictionaries(st.sampled_from([*WANTED]), _changes, max_size=2)
+_messages = st.fixed_dictionaries(
+    {"method": st.just("update2"), "id": st.none()},
+    optional={"x": _nonsense},
+).flatmap(
+    lambda message: st.tuples(
+        st.sampled_from(["OVN_Southbound", "_Server", "x"]), _updates | _nonsense
+    ).map(lambda params: {**message, "params": list(params)})
+) | st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.integers(0, 9) | _nonsense,
+        "method": st.sampled_from(["echo", "update2", "monitor_canceled"]),
+        "params": _nonsense,
+        "result": _nonsense | _updates,
+        "error": _nonsense,
+    },
+)
+
+
+class HostileServerTests(SynchronousTestCase):
+    """
+    A server that says anything at all.
+    """
+
+    @given(st.lists(_messages, max_size=6), st.binary(max_size=5))
+    def test_any_words(self, messages: list[Any], data: bytes) -> None:
+        """
+        Whatever a server says costs the connection at most: there is no accident, and
+        what the next one tells is known.
+        """
+        clock, book = Clock(), PortBook()
+        server = Southbound(clock)
+        server.put("Chassis", HERE, chassis_row("here"))
+        server.put("Datapath_Binding", DATAPATH, datapath_row())
+        server.put("Port_Binding", PORT, port_row())
+        inventory = make_inventory(clock, book, server.connect)
+        inventory.startService()
+        clock.advance(0)
+        for message in messages:
+            server.shout(json.dumps(message).encode())
+            clock.advance(0)
+            json.dumps(inventory.describe())
+        server.shout(data)
+        clock.advance(0)
+        server.break_off()
+        clock.pump([1.0] * 9)
+        self.assertEqual(inventory.state, SourceState.LIVE)
+        [port] = book.by_mac(NETWORK, MAC)
+        self.assertEqual((port.instance_id, len(book)), ("i-1", 1))
+        inventory.stopService()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class OvnInventoryTests(_Case):
