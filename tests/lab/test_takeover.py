@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.case import LabTestCase
-from tests.lab.guest import Talk, request
+from tests.lab.guest import Answer, Talk, request
 from tests.lab.machines import Machine
 from tests.lab.proxy import Proxy
 from tests.lab.rogue import Attacker
 from tests.lab.stage import wait_for
+from tests.test_inventory_domains import domain_xml, interface_xml
 
 #: The ways to besiege, of which each must fail and, against the naive, succeed.
 SIEGES: tuple[dict[str, bool], ...] = (
@@ -176,3 +177,58 @@ class TakeoverTests(LabTestCase):
         for seed, way in enumerate(({}, {"late": True, "stamped": True})):
             self.check(self.attack_both("besiege", 1, seed, **way))
         self.assert_never_served(proxy)
+
+
+class OneWireTests(LabTestCase):
+    """
+    A bridge that believes whoever sends, and a VM that has taken its neighbour's MAC as
+    well as its address: the same on the wire, but behind another port.
+    """
+
+    booted = ("red-one", "red-rogue")
+
+    def test_bridge_port(self) -> None:
+        """
+        Where the inventory knows the ports' devices and the bridge is asked, the thief
+        gets refusals; and its victim, when the bridge has learnt where it is, its data.
+        """
+        victim, rogue = (self.machine(name) for name in self.booted)
+        domains = self.world.directory / "domains"
+        domains.mkdir()
+        interface = interface_xml(
+            victim.mac, f"<source bridge='{victim.network}'/>", self.world.tap(victim)
+        )
+        address = f'<n:ip type="fixed" address="{victim.ipv4}" ipVersion="4"/>'
+        ports = (
+            f"<n:ports><n:port uuid='{victim.instance}'>{address}</n:port></n:ports>"
+        )
+        xml = domain_xml(interface, ports, victim.instance, victim.project)
+        (domains / "victim.xml").write_text(xml)
+        options: dict[str, dict[str, object]] = {
+            "DEFAULT": {"inventories": "libvirt", "check_bridge_port": "true"},
+            "libvirt": {"path": domains},
+            "hold": {"openstack": 0.3, "other": 0.3},
+        }
+        proxy = self.start_devnova(known=(), networks=("br-tenant1",), options=options)
+        target = "/openstack/latest/meta_data.json"
+        owner, thief = (self.guest(machine.hostname) for machine in (victim, rogue))
+        self.assertEqual(owner.ask(target).status, 200)
+        self.world.hypervisor.ip("link", "set", self.world.tap(victim), "down")
+        disguise = ("addr", "add", f"{victim.ipv4}/32", "dev", "eth0")
+        thief.namespace.ip("link", "set", "eth0", "address", victim.mac)
+        thief.namespace.ip(*disguise)
+        for _ in range(5):
+            answer = thief.ask(target, source=victim.ipv4)
+            self.assertEqual(answer.status, 404, answer)
+        counts = proxy.status()["lookup"]["judgements"]
+        self.assertGreaterEqual(counts["refused-port-mismatch"], 5)
+        self.world.hypervisor.ip("link", "set", self.world.tap(rogue), "down")
+        self.world.hypervisor.ip("link", "set", self.world.tap(victim), "up")
+        answer = wait_for("answer", lambda: self.served(owner.ask(target)))
+        self.assertEqual(answer.json()["uuid"], victim.instance)
+
+    def served(self, answer: Answer) -> Answer | None:
+        """
+        Take an answer if it is one.
+        """
+        return answer if answer.status == 200 else None
