@@ -5,7 +5,6 @@ C{twistd mdproxy}: the parts list, and the only module that knows all parts.
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from mdproxy.life import (
     Signals,
     go_by_steady_time,
     raise_file_limit,
+    settle_memory,
 )
 from mdproxy.limits import Rates, Shares
 from mdproxy.listening import Maker, make_listening
@@ -200,9 +200,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         listening.accepting,
     ):
         part.setServiceParent(service)
-    # What is made until here lives as long as the process: the collector need not
-    # look at it again.
-    reactor.callWhenRunning(gc.freeze)
+    reactor.callWhenRunning(settle_memory)
     return service
 
 

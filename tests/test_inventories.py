@@ -4,8 +4,6 @@ Tests for L{mdproxy.inventories}.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +26,6 @@ OVN = OvnConfig((Remote("tcp", "127.0.0.1", 6642),), None, None, None, "", "host
 FULL = evolve(PLAIN, ovn=OVN, neutron=NEUTRON)
 NAMES = ("static", "libvirt", "ovn", "neutron")
 PORT_ID = "0123456789a-bcd-efgh"
-
-#: Tells which inventories a process has in memory that uses one.
-LOADED = """
-import sys
-from mdproxy.tap import makeService
-names = ("treq", "mdproxy.inventory.ovn", "mdproxy.inventory.neutron",
-         "mdproxy.ovsdb_client", "mdproxy.namespaces", "mdproxy.agent_socket")
-print([name for name in names if name in sys.modules])
-"""
 
 
 class InventoriesTests(SynchronousTestCase):
@@ -113,12 +102,3 @@ class InventoriesTests(SynchronousTestCase):
         }
         for name, config in changes.items():
             self.assertNotEqual(key_of(name, FULL), key_of(name, config))
-
-    def test_nothing_in_vain(self) -> None:
-        """
-        What a host does not use it does not load.
-        """
-        found = subprocess.run(
-            [sys.executable, "-c", LOADED], stdout=subprocess.PIPE, check=True
-        )
-        self.assertEqual(found.stdout, b"[]\n")

@@ -4,6 +4,7 @@ Tests for L{mdproxy.life}.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -19,7 +20,13 @@ from twisted.python.failure import Failure
 
 from mdproxy.http.front import ChannelBounds, Front
 from mdproxy.http.server import Channel
-from mdproxy.life import FrontService, InOrder, Signals, raise_file_limit
+from mdproxy.life import (
+    FrontService,
+    InOrder,
+    Signals,
+    raise_file_limit,
+    settle_memory,
+)
 from mdproxy.limits import Shares
 from mdproxy.model import Caller
 from mdproxy.sweep import Sweep
@@ -106,6 +113,48 @@ class FileLimitTests(SecrecyTestCase):
         """
         for fault in (OSError(), ValueError()):
             self.assertEqual(self.raised(1024, 65536, fault), (1024, [(65536, 65536)]))
+
+
+class SettleMemoryTests(SecrecyTestCase):
+    """
+    Tests for L{settle_memory}.
+    """
+
+    def tearDown(self) -> None:
+        """
+        Let the collector look at everything again.
+        """
+        gc.unfreeze()
+
+    def test_settled(self) -> None:
+        """
+        The C library is told to give back what is free, and what is there is frozen.
+        """
+        trimmed: list[int] = []
+
+        class Libc:
+            """
+            A C library that can.
+            """
+
+            def malloc_trim(self, keep: int) -> None:
+                """
+                Give back what is free, but so many bytes.
+                """
+                trimmed.append(keep)
+
+        settle_memory(Libc())
+        self.assertEqual(trimmed, [0])
+        self.assertGreater(gc.get_freeze_count(), 0)
+
+    def test_another_library(self) -> None:
+        """
+        One that can't keeps nothing else from being done; the real one is asked, too.
+        """
+        for libc in (object(), None):
+            gc.unfreeze()
+            settle_memory(libc)
+            self.assertGreater(gc.get_freeze_count(), 0)
 
 
 class Part(Service):

@@ -8,9 +8,12 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, cast
@@ -635,6 +638,49 @@ class Guest(Protocol):
         That was all.
         """
         self.ended.callback(self.heard)
+
+
+#: Tells which modules of ours, and which others, the service has that it is to do
+#: without.
+LOADED = """
+import sys
+from twisted.internet.testing import MemoryReactorClock
+from mdproxy.tap import Options, makeService
+options = Options()
+options.parseOptions(["--config-file", sys.argv[1]])
+makeService(options, MemoryReactorClock())
+print(sorted(sys.modules.keys() & set(sys.argv[2:])))
+"""
+#: What only some hosts have a use for.
+SELDOM = (
+    *("mdproxy.agent_callers", "mdproxy.agent_socket", "mdproxy.clouds"),
+    *("mdproxy.inventory.libvirt", "mdproxy.inventory.neutron"),
+    *("mdproxy.inventory.ovn", "mdproxy.lookup.kinds", "mdproxy.lookup.watchers"),
+    *("mdproxy.namespaces", "mdproxy.neutron_config", "mdproxy.openers"),
+    *("mdproxy.ovn_config", "mdproxy.ovsdb", "mdproxy.ovsdb_client", "treq"),
+)
+
+
+class MemoryTests(SynchronousTestCase):
+    """
+    Tests for what the service has in memory.
+    """
+
+    def test_nothing_in_vain(self) -> None:
+        """
+        What a host does not use it does not load; all of that is there, though.
+        """
+        config = write_config(Path(self.mktemp()))["config"]
+        text = config.read_text()
+        config.write_text(re.sub("(?m)^sources = .*$", "", text))
+        loaded = subprocess.run(
+            [sys.executable, "-c", LOADED, str(config), *SELDOM],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        self.assertEqual(loaded.stdout, b"[]\n")
+        for name in SELDOM:
+            self.assertIsNotNone(find_spec(name), name)
 
 
 class ProcessTests(TestCase):
