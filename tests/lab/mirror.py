@@ -3,7 +3,8 @@ A stand-in for Nova that answers with what it was asked: C{mirror.py PORT}.
 
 The body of an answer is JSON: C{method}, C{target}, C{fields} (a list of pairs) and
 C{body} (in base64).  Of C{/say/STATUS} the answer has that status; C{/bytes} is every
-byte that there is, without a type; C{/gzip} is compressed.  Standard library only.
+byte that there is, without a type; C{/large} is much of them; C{/gzip} is compressed.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BYTES = bytes(range(256)) * 16
+LARGE = BYTES * 1000
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -59,6 +61,8 @@ class Mirror(BaseHTTPRequestHandler):
             fields["Location"] = "http://127.0.0.1:1/elsewhere"
         elif self.path == "/bytes":
             answer, fields = BYTES, {}
+        elif self.path == "/large":
+            answer = LARGE
         elif self.path == "/gzip":
             answer, fields = gzip.compress(b"user data"), {"Content-Encoding": "gzip"}
         self.send_response(status)

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mdproxy.lookup.decision import eui64
 from tests.lab.guest import Answer, Guest, Talk, request
 from tests.lab.haproxies import STRANGER, Haproxy, HaproxyHost
-from tests.lab.mirror import BYTES
+from tests.lab.mirror import BYTES, LARGE
 from tests.lab.neutron_host import ROUTER_PORT, require_neutron
 from tests.lab.proxy import Proxy
 from tests.lab.world import METADATA_ADDRESS6
@@ -292,6 +292,7 @@ class HaproxyTests(SynchronousTestCase):
         self.assertEqual(too_large.status, 0)
         self.assertIn(too_large.end, ("closed", "reset"))
         self.assertEqual(self.ask(hostname, "/bytes").body, BYTES)
+        self.assertEqual(self.ask(hostname, "/large").body, LARGE)
         zipped = self.ask(hostname, "/gzip")
         self.assertEqual(zipped.fields["content-encoding"], "gzip")
         self.assertEqual(gzip.decompress(zipped.body), b"user data")
