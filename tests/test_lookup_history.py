@@ -629,3 +629,18 @@ class HistoryTests(SynchronousTestCase):
         self.assertIsInstance(history.lookup.verdict(caller), Identity)
         history.go("attach", None)
         self.assertIsInstance(history.lookup.verdict(caller), Refusal)
+
+    def test_bridge_is_asked_each_time(self) -> None:
+        """
+        Where the bridge is to be looked at, whoever was recognised is not any more when
+        the bridge has his MAC elsewhere, though no book has changed.
+        """
+        history = History(Policy(check_bridge_port=True))
+        caller = Caller(PLAIN, ADDRESS, MAC)
+        self.assertIsInstance(history.lookup.verdict(caller), Identity)
+        history.go("bridge", PLAIN, MAC, "tap1")
+        verdict = history.lookup.verdict(caller)
+        assert isinstance(verdict, Refusal)
+        self.assertEqual(verdict.evidence.reason, Reason.PORT_MISMATCH)
+        history.go("bridge", PLAIN, MAC, "tap0")
+        self.assertIsInstance(history.lookup.verdict(caller), Identity)
