@@ -131,6 +131,7 @@ class Namespaces(Service):
         self._identify = identify
         self._cookie_of = cookie_of
         self._held: dict[str, Namespace] = {}
+        self._troubled: set[str] = set()
         self._tries: dict[str, int] = {}
         self._problem: str | None = None
         self._patience = SLICE
@@ -195,11 +196,12 @@ class Namespaces(Service):
         Sum up what is wrong.
         """
         problems = [each for each in (self._opener.problem, self._problem) if each]
-        bad = [held for held in self._held.values() if held.problem is not None]
-        if bad:
-            first = min(bad, key=lambda held: held.name)
-            count = f"{len(bad)} of {len(self._held)} namespaces are not served fully"
-            problems.append(f"{count}, such as {first.name}: {first.problem}")
+        if self._troubled:
+            first = self._held[min(self._troubled)]
+            problems.append(
+                f"{len(self._troubled)} of {len(self._held)} namespaces are not served "
+                f"fully, such as {first.name}: {first.problem}"
+            )
         strange = [name for name, tries in self._tries.items() if tries > _TIMES]
         if strange:
             path = os.path.join(self._directory, min(strange))
@@ -219,7 +221,11 @@ class Namespaces(Service):
             names = there | self._held.keys()
         else:
             names = {os.path.basename(path) for path in paths}
-        found = {name: self._find(name) for name in names if self._rule_for(name)}
+        found = {
+            name: self._find(name)
+            for name in names
+            if name in self._held or self._rule_for(name)
+        }
         # First of all what goes: an instance's device may wait for it.
         self._close_all([name for name in found if self._is_gone(name, found[name])])
         for name, identity in found.items():
@@ -381,8 +387,7 @@ class Namespaces(Service):
                 problems[problem] = None
         self._tell(held, "; ".join(filter(None, problems)) or None)
         if problems:
-            waiting = sum(1 for each in self._held.values() if each.problem)
-            self._agenda.put(held.name, _PAUSE + _PAUSE_EACH * waiting)
+            self._agenda.put(held.name, _PAUSE + _PAUSE_EACH * len(self._troubled))
 
     def _link(self, held: Namespace, ifindex: int, device: str) -> None:
         """
@@ -468,6 +473,10 @@ class Namespaces(Service):
         if problem == held.problem:
             return
         held.problem = problem
+        if problem is None:
+            self._troubled.discard(held.name)
+        else:
+            self._troubled.add(held.name)
         quiet = self._seldom.passes(problem, self._reactor.seconds())
         if quiet is None:
             return
@@ -489,6 +498,7 @@ class Namespaces(Service):
         """
         for name in names:
             held = self._held.pop(name)
+            self._troubled.discard(name)
             self._agenda.drop(name)
             self._counts["closed"] += 1
             self._unlink(held, list(held.links))
