@@ -547,9 +547,12 @@ def make_inventory(
     connect: Connect,
     place: OvnPlace | None = None,
     networks: NetworkBook | None = None,
+    chance: float = 0.5,
 ) -> OvnInventory:
     """
     Make an inventory of the chassis C{here}.
+
+    @param chance: What decides about pauses, between 0 and 1.
     """
     return OvnInventory(
         clock,
@@ -558,7 +561,7 @@ def make_inventory(
         OvnPlace((Remote("unix", "/sb.sock"),), "here") if place is None else place,
         connect,
         "here.example",
-        lambda: 0.5,
+        lambda: chance,
     )
 
 
@@ -775,7 +778,7 @@ class SouthboundContract(Scenarios):
         Write and refresh, with a network that was not known before each time.
         """
         await self.until(lambda: self.inventory.state is SourceState.LIVE)
-        for number in range(10, 30):
+        for number in range(10, 20):
             network, datapath = uuid_of(number, 5), uuid_of(number, 2)
             mac = f"fa:16:3e:00:01:{number}"
             ids = neutron_ids(addresses=("10.0.0.3",), network=network)
@@ -785,7 +788,7 @@ class SouthboundContract(Scenarios):
             await self.refresh()
             self.assertEqual(len(self.book.by_mac(network, mac)), 1, network)
             self.assertTrue(self.inventory.knows(network))
-        self.outside.erase("Port_Binding", *[uuid_of(n, 3) for n in range(10, 30)])
+        self.outside.erase("Port_Binding", *[uuid_of(n, 3) for n in range(10, 20)])
         await self.refresh()
         self.assertEqual(len(self.book), 0)
 

@@ -106,9 +106,12 @@ class Database:
     A server with one of OVN's databases, in a folder of the lab.
 
     @ivar stage: Where it runs.
-    @ivar name: C{sb} or C{nb}.
+    @ivar name: Begins with C{sb} or C{nb}.
     @ivar certificates: What it shows over TLS, where it speaks that.
     @ivar remotes: Where it listens besides its socket.
+    @ivar member_at: Where the other members of its cluster reach it; C{None}: it is
+        alone.
+    @ivar joins: Where it reaches one of them; C{None}: it is the first.
     @ivar running: Its process.
     """
 
@@ -116,6 +119,8 @@ class Database:
     name: str = "sb"
     certificates: Certificates | None = None
     remotes: tuple[str, ...] = ()
+    member_at: str | None = None
+    joins: str | None = None
     running: Running | None = field(default=None, init=False)
 
     @property
@@ -123,7 +128,14 @@ class Database:
         """
         What the database is called.
         """
-        return {"sb": "OVN_Southbound", "nb": "OVN_Northbound"}[self.name]
+        return {"ovn-sb": "OVN_Southbound", "ovn-nb": "OVN_Northbound"}[self._schema]
+
+    @property
+    def _schema(self) -> str:
+        """
+        What the file of its schema is called.
+        """
+        return f"ovn-{self.name[:2]}"
 
     @property
     def socket(self) -> str:
@@ -144,8 +156,7 @@ class Database:
         Start it; what was in the database is there again.
         """
         if not self._file.exists():
-            schema = build() / f"usr/share/ovn/ovn-{self.name}.ovsschema"
-            _run("ovsdb-tool", "create", str(self._file), str(schema))
+            self._create()
         tls: list[str] = []
         if self.certificates is not None:
             pair = self.certificates.server
@@ -164,6 +175,22 @@ class Database:
             PATH=_PATH,
         )
         wait_for("database", self._is_up)
+
+    def _create(self) -> None:
+        """
+        Make the file of the database.
+        """
+        schema = str(build() / f"usr/share/ovn/{self._schema}.ovsschema")
+        if self.member_at is None:
+            _run("ovsdb-tool", "create", str(self._file), schema)
+        elif self.joins is None:
+            _run(
+                "ovsdb-tool", "create-cluster", str(self._file), schema, self.member_at
+            )
+        else:
+            name = self.database
+            others = self.member_at, self.joins
+            _run("ovsdb-tool", "join-cluster", str(self._file), name, *others)
 
     def stop(self) -> None:
         """

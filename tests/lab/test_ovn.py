@@ -88,7 +88,7 @@ class _Case(Scenarios, TestCase):
         files = place.ca, place.certificate, place.key
         connect = Connector(reactor, *files).connect
         clock: Any = reactor
-        self.inventory = make_inventory(clock, self.book, connect, place)
+        self.inventory = make_inventory(clock, self.book, connect, place, chance=0.0)
         self.inventory.startService()
         self.addCleanup(self._leave)
 
@@ -258,6 +258,59 @@ class NetworkTests(_Case):
         await self.until(self.state_is(SourceState.FAILED))
         self.assertIn(words, str(self.inventory.describe()["problem"]))
         self.assertIsNone(self.known())
+
+
+class ClusterTests(_Case):
+    """
+    A database that three servers have together.
+    """
+
+    def test_others_are_lost(self) -> Any:
+        """
+        Where the server that is asked dies the next one is asked; one that has lost the
+        others is left, and what was known is stale until they are back.
+        """
+        first = f"tcp:127.0.0.1:{_free_port()}"
+        self.members = [Database(self.stage, "sb1", member_at=first)]
+        for name in ("sb2", "sb3"):
+            where = f"tcp:127.0.0.1:{_free_port()}"
+            member = Database(self.stage, name, member_at=where, joins=first)
+            self.members.append(member)
+        for member in self.members:
+            member.start()
+        wire = self.members[0].wire()
+        self.addCleanup(wire.close)
+        self.outside = RealOutside(wire)
+        self.furnish()
+        self.outside.put("Port_Binding", PORT, port_row())
+        remotes = [Remote("unix", member.socket) for member in self.members]
+        self.follow(OvnPlace(tuple(remotes), "here"))
+        return self.perform(self._lose())
+
+    async def _lose(self) -> None:
+        """
+        Kill the first, then the second, and have the first back.
+        """
+        first, second, _third = self.members
+        await self.until(self.known)
+        first.kill()
+        await self.until(lambda: self._server() == f"unix:{second.socket}")
+        await self.until(self.state_is(SourceState.LIVE))
+        second.kill()
+        await self.until(
+            lambda: "lost its cluster" in str(self.inventory.describe()["problem"])
+        )
+        self.assertIs(self.inventory.state, SourceState.STALE)
+        self.assertIsNotNone(self.known())
+        first.start()
+        await self.until(self.state_is(SourceState.LIVE))
+        self.assertIsNotNone(self.known())
+
+    def _server(self) -> Any:
+        """
+        Tell which server is asked.
+        """
+        return self.inventory.describe()["server"]
 
 
 class CloudTests(_Case):
