@@ -8,7 +8,7 @@ C{tests.lab.test_neighbours_kernel} runs in a network namespace.
 from __future__ import annotations
 
 import struct
-from errno import EAGAIN, ENOBUFS, ENODEV, ENOENT
+from errno import EAGAIN, ENOBUFS, ENODEV, ENOENT, ENOSPC
 from socket import AF_INET, AF_INET6, inet_pton
 
 from attrs import define, field
@@ -100,12 +100,14 @@ class MemoryPoll:
     @ivar watched: The numbers that it watches.
     @ivar closed: Whether it was closed.
     @ivar polled: How many times somebody asked.
+    @ivar is_full: Whether it can watch no more.
     """
 
     kernels: tuple[MemoryKernel, ...]
     watched: dict[int, int] = field(factory=dict, init=False)
     closed: bool = field(default=False, init=False)
     polled: int = field(default=0, init=False)
+    is_full: bool = field(default=False, init=False)
 
     def register(self, fd: int, eventmask: int, /) -> None:
         """
@@ -113,6 +115,8 @@ class MemoryPoll:
         """
         assert eventmask == 1, "not for reading"
         assert fd not in self.watched, "watched already"
+        if self.is_full:
+            raise OSError(ENOSPC, "No space left on device")
         self.watched[fd] = eventmask
 
     def unregister(self, fd: int, /) -> None:

@@ -821,12 +821,13 @@ class NamespacesTests(SynchronousTestCase):
             kernel.links = {1: "lo", 2: "tap"}
             kernel.replace(2, "10.0.0.5", A)
         self.poll = MemoryPoll((self.own, *self.kernels))
+        self.has_poll = True
         self.source = NeighbourSource(
             self.clock,
             self.clock,
             self.book,
             self.own.open,
-            make_poll=lambda: self.poll,
+            make_poll=self.make_poll,
         )
         self.source.startService()
         self.addCleanup(self.source.stopService)
@@ -835,6 +836,14 @@ class NamespacesTests(SynchronousTestCase):
             self.watch(at)
         self.clock.advance(0)
         self.clock.advance(0)
+
+    def make_poll(self) -> Poll:
+        """
+        Give the source what it watches all sockets with, if there is one.
+        """
+        if not self.has_poll:
+            raise OSError(EMFILE, "Too many open files")
+        return self.poll
 
     def watch(self, at: int) -> None:
         """
@@ -990,6 +999,37 @@ class NamespacesTests(SynchronousTestCase):
         self.clock.advance(1)
         self.clock.advance(0)
         self.assertEqual(self.told[before:], [("ns2", {1: "lo", 2: "tap", 3: "new"})])
+
+    def test_not_watched(self) -> None:
+        """
+        What can't be watched for want of descriptors is tried again.
+        """
+        self.poll.is_full = True
+        self.kernels[1].tell(OSError(EIO, "x"))
+        self.source.drain()
+        for _ in range(2):
+            self.clock.advance(1)
+            problem = "can't watch a netlink socket: No space left on device (ns1)"
+            self.assertEqual(self.source.describe()["problem"], problem)
+            self.assertTrue(self.kernels[1].sockets[-1].closed)
+        self.poll.is_full = False
+        self.clock.advance(1)
+        self.assertEqual(self.macs(), [A, A, A])
+
+    def test_no_poll(self) -> None:
+        """
+        The same where there is no descriptor for watching at all.
+        """
+        self.source.connectionLost(Failure(ConnectionLost()))
+        self.has_poll = False
+        self.clock.advance(1)
+        self.assertEqual(self.source.state, SourceState.FAILED)
+        self.assertEqual(self.clock.getReaders(), [])
+        self.has_poll, self.poll = True, MemoryPoll(self.poll.kernels)
+        for _ in range(8):
+            self.clock.advance(1)
+        self.assertEqual(self.macs(), [A, A, A])
+        self.assertEqual(self.source.state, SourceState.LIVE)
 
     def test_unwatch(self) -> None:
         """

@@ -235,7 +235,7 @@ class KernelTable:
         try:
             news = self._open_socket()
         except OSError as error:
-            raise Lost(f"can't open a netlink socket: {_text(error)}") from error
+            raise Lost(f"can't open a netlink socket: {text_of(error)}") from error
         groups = NEIGHBOUR_GROUP
         if self.devices_changed is not None:
             groups |= LINK_GROUP
@@ -246,7 +246,7 @@ class KernelTable:
             news.bind((0, groups))
         except OSError as error:
             news.close()
-            raise Lost(f"can't join the neighbour group: {_text(error)}") from error
+            raise Lost(f"can't join the neighbour group: {text_of(error)}") from error
         self.news = news
         self._doubt = self._everything()
         return news
@@ -336,7 +336,7 @@ class KernelTable:
             if error.errno == EAGAIN:
                 return False
             if error.errno != ENOBUFS:
-                raise Lost(f"can't read from netlink: {_text(error)}") from error
+                raise Lost(f"can't read from netlink: {text_of(error)}") from error
             # The kernel had more to tell than fits: something is missing.
             self._ledger.counts["overruns"] += 1
             self.miss()
@@ -411,7 +411,7 @@ class KernelTable:
         try:
             news.send(self._begin_dump(self._dump))
         except OSError as error:
-            text = f"can't ask for the neighbour table: {_text(error)}"
+            text = f"can't ask for the neighbour table: {text_of(error)}"
             raise Lost(text) from error
         return False
 
@@ -571,7 +571,7 @@ def _enlarge(news: NetlinkSocket) -> None:
             news.setsockopt(SOL_SOCKET, SO_RCVBUF, _BUFFER)
 
 
-def _text(error: OSError) -> str:
+def text_of(error: OSError) -> str:
     """
     Say in words what the kernel refused.
     """

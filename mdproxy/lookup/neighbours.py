@@ -35,6 +35,7 @@ from mdproxy.lookup.kernel_table import (
     Lost,
     Opener,
     open_netlink,
+    text_of,
 )
 from mdproxy.lookup.netlink import Garbled
 
@@ -390,16 +391,18 @@ class NeighbourSource(Service):
         Open a table, to be read with the next drain.
         """
         try:
-            news = table.open()
+            descriptor = table.open().fileno()
+            if self._poll is None:
+                self._poll = self._make_poll()
+                self._reactor.addReader(self)
+            self._poll.register(descriptor, EPOLLIN)
         except Lost as lost:
             self._lose(table, str(lost))
-            return
-        if self._poll is None:
-            self._poll = self._make_poll()
-            self._reactor.addReader(self)
-        self._open[news.fileno()] = table
-        self._poll.register(news.fileno(), EPOLLIN)
-        self._doubtful[table] = None
+        except OSError as error:
+            self._lose(table, f"can't watch a netlink socket: {text_of(error)}")
+        else:
+            self._open[descriptor] = table
+            self._doubtful[table] = None
 
     def _end(self, table: KernelTable) -> None:
         """
@@ -407,8 +410,8 @@ class NeighbourSource(Service):
         """
         if table.news is not None and self._poll is not None:
             descriptor = table.news.fileno()
-            self._poll.unregister(descriptor)
-            del self._open[descriptor]
+            if self._open.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
             if not self._open:
                 self._reactor.removeReader(self)
                 self._poll.close()
