@@ -1,7 +1,7 @@
 """
 A stand-in for Keystone and Neutron that follows the references of their APIs, as far as
 mdproxy asks them: tokens with a catalogue, ports and trunks with filters, C{fields},
-C{limit}, C{marker} and links.  It was never compared with a live Neutron.
+C{limit}, C{marker} and links.  L{tests.openstack} asks the real ones the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from mdproxy.neutron_config import NeutronConfig
 
 NETWORK = "9d83c053-b0a4-4682-ae80-c00df269ce0a"
 OTHER_NETWORK = "9d83c053-b0a4-4682-ae80-c00df269ce0b"
-INSTANCE = "32d0524b-314d-4594-b3a3-607e3f2354f8"
 PROJECT = "28a490a0f8b28800181ce490a74df8d2"
 HOST = "compute-1"
 PASSWORD = "p4ssw0rd-that-nobody-may-see"

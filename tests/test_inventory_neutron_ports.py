@@ -24,9 +24,9 @@ from mdproxy.inventory.neutron_ports import (
     read_trunks,
 )
 from mdproxy.model import Port
-from tests.neutron_stub import HOST, INSTANCE, NETWORK, PROJECT, Json, mac_of, port_json
+from tests.neutron_stub import HOST, NETWORK, PROJECT, Json, mac_of, port_json
 
-#: A port written by hand after the API's reference.
+#: A port as the API of Neutron 29.0.0 writes it.
 SAMPLE = Path(__file__).parent / "data" / "neutron" / "ports.json"
 MAC = "fa:16:3e:00:00:01"
 OTHER_MAC = "fa:16:3e:00:00:99"
@@ -66,20 +66,21 @@ class ReadPortsTests(SynchronousTestCase):
 
     def test_sample(self) -> None:
         """
-        A port as in the API's reference is read.
+        A port is read as Neutron writes it.
         """
         [port], problems = read(*json.loads(SAMPLE.read_text())["ports"])
         self.assertEqual(problems, [])
         self.assertEqual(
             port,
             Port(
-                NETWORK,
-                "fa:16:3e:77:00:01",
-                INSTANCE,
+                "023809de-4180-46a0-8779-f5a6fdd89a3d",
+                "fa:16:3e:00:00:0a",
+                "0000000a-314d-4594-b3a3-607e3f2354f8",
                 PROJECT,
-                frozenset({"10.77.0.11"}),
+                frozenset({"10.0.0.10"}),
+                frozenset({"10.0.0.200"}),
                 inventory="neutron",
-                port_id="567a4527-b0e4-4d0a-bcc2-71fda37897f7",
+                port_id="47146142-d370-46cb-a3d8-6b036954af23",
             ),
         )
 

@@ -11,8 +11,9 @@ Its silence about a network means something only while it is asked in time: wher
 question has had no answer for a while it I{cannot know}, so that a caller whom nobody
 has looked for yet is told 503 and not 404.
 
-The requests and answers are those of the API's reference; it has never been tried with
-a live Neutron.
+The requests and answers are those of the API's reference, and of Keystone 30 and
+Neutron 29 from PyPI (C{tests/openstack}), which ran without a database server, agents
+or OVN; it has never been tried in a cloud that works.
 """
 
 from __future__ import annotations

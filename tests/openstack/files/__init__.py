@@ -1,0 +1,3 @@
+"""
+What Keystone's and Neutron's own environment runs.
+"""
