@@ -338,7 +338,8 @@ class _Conversation:
             "monitor_cond": self._monitor,
             "monitor_cond_change": self._monitor_change,
         }
-        if params[:1] == ["_Server"] and self._server.is_old:
+        is_strange = params[:1] == ["_Server"] and self._server.is_old
+        if is_strange or method == self._server.refuses:
             error = {"error": "unknown database", "details": "it is an old server"}
             self.send({"id": message["id"], "error": error})
             return
@@ -445,6 +446,7 @@ class Southbound:
     @ivar is_down: Whether nobody can connect.
     @ivar is_mute: Whether it says nothing any more.
     @ivar deaf_to: A method that it does not answer.
+    @ivar refuses: A method that it refuses.
     @ivar is_garbled: Whether it says only nonsense.
     @ivar is_old: Whether it has no database of its own.
     @ivar schema: Its schema.
@@ -458,6 +460,7 @@ class Southbound:
     is_down: bool = False
     is_mute: bool = False
     deaf_to: str = ""
+    refuses: str = ""
     is_garbled: bool = False
     is_old: bool = False
     schema: Any = field(factory=lambda: SCHEMA)

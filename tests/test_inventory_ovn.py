@@ -5,7 +5,7 @@ Tests for L{mdproxy.inventory.ovn} and L{mdproxy.inventory.ovn_watch}.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from hypothesis import given
@@ -17,9 +17,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.interfaces import SourceState
 from mdproxy.inventory.ovn import OvnInventory, OvnPlace
-from mdproxy.inventory.ovn_rows import WANTED
+from mdproxy.inventory.ovn_rows import WANTED, meaning_of, sights_of
 from mdproxy.lookup.books import NetworkBook, PortBook
+from mdproxy.model import Port
 from mdproxy.ovsdb import Remote
+from mdproxy.ovsdb_replica import Replica, columns_of
 from tests.contracts import InventoryContract
 from tests.southbound import (
     ADDRESS,
@@ -101,6 +103,25 @@ class OvnInventoryContractTests(InventoryContract, SynchronousTestCase):
         """
         self.outside.is_garbled = True
         self.outside.shout(b"?")
+
+
+class _TrapBook(PortBook):
+    """
+    A book that nobody can write into for the first time.
+
+    @ivar is_set: Whether nobody has tried yet.
+    """
+
+    is_set = True
+
+    def enter(self, inventory: str, record: str, ports: Iterable[Port]) -> None:
+        """
+        Provide L{PortBook.enter}.
+        """
+        if self.is_set:
+            self.is_set = False
+            raise RuntimeError
+        super().enter(inventory, record, ports)
 
 
 class _Case(SynchronousTestCase):
@@ -372,6 +393,54 @@ class OvnInventoryTests(_Case):
         self.start()
         self.assertEqual(self.inventory.state, SourceState.FAILED)
         self.assertIn("Port_Binding lacks what is needed", self.described["problem"])
+
+    def test_refusing_server(self) -> None:
+        """
+        A server that refuses what is needed is left, and its word is told.
+        """
+        self.server.refuses = "monitor_cond_change"
+        self.start()
+        self.assertEqual(self.inventory.state, SourceState.FAILED)
+        self.assertIn("refuses: unknown database", self.described["problem"])
+        self.assertEqual(self.server.conversations, [])
+
+    def test_accident(self) -> None:
+        """
+        An accident of ours is logged and costs the connection, and the next one finds
+        all as it is.
+        """
+        self.book = _TrapBook()
+        self.start(OvnPlace((Remote("unix", "/sb.sock"),), "here"))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(self.inventory.state, SourceState.FAILED)
+        self.clock.pump([1.0] * 3)
+        self.assertEqual(self.known(), [ADDRESS])
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
+
+    def test_schema_of_other_types(self) -> None:
+        """
+        A database whose columns have other types gives no ports, and no accident.
+        """
+        columns = SCHEMA["tables"]["Port_Binding"]["columns"]
+        for name, other in (("external_ids", "mac"), ("mac", "external_ids")):
+            strange = json.loads(json.dumps(SCHEMA))
+            strange["tables"]["Port_Binding"]["columns"][name] = columns[other]
+            replica = Replica(columns_of(strange, WANTED))
+            replica.apply(
+                {
+                    "Chassis": {HERE: {"initial": chassis_row("here")}},
+                    "Port_Binding": {
+                        PORT: {
+                            "initial": {
+                                **port_row(),
+                                name: wire_map({}) if other != "mac" else "x",
+                            }
+                        }
+                    },
+                }
+            )
+            [sight] = sights_of(replica.rows).values()
+            self.assertIsNone(meaning_of(sight, "ovn").port)
 
     def test_silent_server(self) -> None:
         """
