@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, cast
 
 from attrs import define, field
+from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 
 from mdproxy import broker
 from mdproxy.listeners import Place, open_listening
 
-#: The first descriptor that is handed over (C{SD_LISTEN_FDS_START}).
-_FIRST: Final = 3
 _NAME_LENGTH: Final = 16
 
 
@@ -39,36 +40,34 @@ class Inherited:
     _log: Logger = field(factory=Logger, init=False)
 
     @classmethod
-    def from_environment(
-        cls,
-        environment: Mapping[str, str] = os.environ,
-        pid: int | None = None,
-        first: int = _FIRST,
-    ) -> Inherited:
+    def of_process(cls) -> Inherited:
         """
         Take what systemd has handed over to this process.
+        """
+        return cls.of_descriptors(
+            _found_by_twisted(), os.environ.get("LISTEN_FDNAMES", "").split(":")
+        )
 
-        @param environment: Where it says so.
-        @param pid: This process.
-        @param first: The first descriptor.
+    @classmethod
+    def of_descriptors(
+        cls, descriptors: Sequence[int], names: Sequence[str]
+    ) -> Inherited:
+        """
+        Take what was handed over.
+
+        @param descriptors: The descriptors; what is no socket is for somebody else.
+        @param names: Their names, in the same order; there may be fewer.
         """
         sockets: dict[str, list[socket.socket]] = {}
-        count = environment.get("LISTEN_FDS", "")
-        own = str(os.getpid() if pid is None else pid)
-        if environment.get("LISTEN_PID") != own or not count.isdecimal():
-            return cls(sockets)
-        names = environment.get("LISTEN_FDNAMES", "").split(":")
-        for number in range(int(count)):
-            name = names[number] if number < len(names) else ""
+        for descriptor, name in zip_longest(descriptors, names[: len(descriptors)]):
             try:
-                opened = socket.socket(fileno=first + number)
+                opened = socket.socket(fileno=descriptor)
             except OSError:
-                # What is no socket is for somebody else.
                 continue
             # It must reach no process that we start.
             opened.set_inheritable(False)
             opened.setblocking(False)
-            sockets.setdefault(name, []).append(opened)
+            sockets.setdefault(name or "", []).append(opened)
         return cls(sockets)
 
     @property
@@ -123,6 +122,23 @@ class Inherited:
                 device=place.device,
             )
         return open_listening(place)
+
+
+def _found_by_twisted() -> list[int]:
+    """
+    List the descriptors that systemd handed over to this process.
+
+    Twisted looks for them when its endpoints are imported, and takes what it finds out
+    of the environment, all but the names (twisted/python/systemd.py,
+    C{_parseDescriptors}); so it is asked, as anybody may ask for an endpoint.
+    """
+    found: list[int] = []
+    with suppress(IndexError):
+        while True:
+            text = f"systemd:domain=INET:index={len(found)}"
+            endpoint: Any = serverFromString(cast(Any, None), text)
+            found.append(endpoint.fileno)
+    return found
 
 
 def _is_at(opened: socket.socket, place: Place) -> bool:

@@ -156,7 +156,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     sources.books.neighbours.observe_flips(front.path_changed)
     look_before_sending(reactor, sources.neighbours.drain)
     maker = Maker(front, sources, reactor, _sheds_root(options))
-    listening = make_listening(config.listeners, maker, Inherited.from_environment())
+    listening = make_listening(config.listeners, maker, Inherited.of_process())
     front_service = FrontService(front, upstream, reactor, config.drain_timeout)
     reload = Reload(
         config,

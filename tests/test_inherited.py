@@ -52,12 +52,8 @@ class InheritedTests(SecrecyTestCase):
             os.dup2(descriptor, number, inheritable=True)
             if isinstance(each, socket.socket):
                 each.close()
-        environment = {
-            "LISTEN_PID": str(os.getpid()),
-            "LISTEN_FDS": str(len(sockets)),
-            "LISTEN_FDNAMES": names,
-        }
-        inherited = Inherited.from_environment(environment, first=first)
+        descriptors = range(first, first + len(sockets))
+        inherited = Inherited.of_descriptors(descriptors, names.split(":"))
         for handed in inherited._sockets.values():
             for opened in handed:
                 self.addCleanup(opened.close)
@@ -178,18 +174,11 @@ class InheritedTests(SecrecyTestCase):
 
     def test_nothing(self) -> None:
         """
-        What was handed over to another process, or in no way that can be understood, is
-        not ours.
+        Names without descriptors are nothing, and this process was handed nothing; how
+        one is that was, L{tests.test_tap} tells.
         """
-        for environment in (
-            {},
-            {"LISTEN_FDS": "1"},
-            {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"},
-            {"LISTEN_PID": str(os.getpid())},
-            {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
-        ):
-            inherited = Inherited.from_environment(environment)
-            self.assertEqual(inherited.names, [])
+        self.assertEqual(Inherited.of_descriptors([], ["one"]).names, [])
+        self.assertEqual(Inherited.of_process().names, [])
 
     def test_without_names(self) -> None:
         """

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import evolve
 from twisted.application.service import IService
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.interfaces import IListeningPort
@@ -704,6 +704,13 @@ class ProcessTests(TestCase):
         @param options: More of C{twistd}'s.
         @param output: The descriptor that it writes to; C{None}: we read it.
         """
+        self.prepare()
+        self.process = self.twistd.spawn(self.says["config"], *options, output=output)
+
+    def prepare(self) -> None:
+        """
+        Start Nova, and be ready to start the process.
+        """
         self.nova = NovaFactory()
         listening: IListeningPort = cast(Any, reactor).listenTCP(
             0, self.nova, interface="127.0.0.1"
@@ -712,7 +719,6 @@ class ProcessTests(TestCase):
         nova_port = cast(Any, listening.getHost()).port
         self.says = write_config(Path(self.mktemp()), nova=nova_port)
         self.twistd = Twistd()
-        self.process = self.twistd.spawn(self.says["config"], *options, output=output)
         self.addCleanup(self.twistd.kill)
 
     async def ask(self) -> tuple[Guest, HeldNova]:
@@ -818,6 +824,24 @@ class ProcessTests(TestCase):
         self.spawn("--logfile=/dev/full")
         await self.assert_lives()
         self.assertEqual(self.twistd.said, "")
+
+    async def test_activated(self) -> None:
+        """
+        A socket that systemd has opened for a listener is taken: what connects to it
+        before the process is there is answered, and nothing else is opened.
+        """
+        self.prepare()
+        opened = socket.create_server(("127.0.0.1", self.says["port"]))
+        with opened:
+            asking = ensureDeferred(self.ask())
+            config = self.says["config"]
+            self.process = self.twistd.activate(config, "loop", opened.fileno())
+        guest, nova = await asking
+        nova.answer()
+        self.assert_whole(await guest.ended)
+        self.process.signalProcess("TERM")
+        await self.assert_ended_well()
+        self.assertNotIn("does not listen", self.twistd.said)
 
     async def test_limits(self) -> None:
         """

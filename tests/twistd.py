@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,17 +110,39 @@ class Twistd(ProcessProtocol):
         argv = [sys.executable, "-c", program, "-n", "--pidfile=", *options, *arguments]
         return self.execute(argv, output)
 
-    def execute(self, argv: list[str], output: int | None = None) -> Any:
+    def activate(self, config: Path, name: str, opened: int) -> Any:
+        """
+        Start it as systemd does that has opened a socket for it.
+
+        @param config: Its configuration file.
+        @param name: The socket's name.
+        @param opened: The socket's descriptor.
+
+        @return: Its process transport.
+        """
+        program = "from twisted.scripts.twistd import run; run()"
+        argv = [sys.executable, "-c", program, "-n", "--pidfile=", "mdproxy"]
+        shell = f'exec env LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} "$@"'
+        wrapped = ["/bin/sh", "-c", shell, "sh", *argv, "--config-file", str(config)]
+        return self.execute(wrapped, files={3: opened})
+
+    def execute(
+        self,
+        argv: list[str],
+        output: int | None = None,
+        files: Mapping[int, Any] | None = None,
+    ) -> Any:
         """
         Start it in another way.
 
         @param argv: The command.
         @param output: The descriptor that it writes to; C{None}: we read it.
+        @param files: More descriptors that it has.
 
         @return: Its process transport.
         """
         written: Any = "r" if output is None else output
-        files = {0: "w", 1: written, 2: written}
+        files = {0: "w", 1: written, 2: written, **(files or {})}
         cast(Any, reactor).spawnProcess(
             self, argv[0], argv, env=os.environ, childFDs=files
         )
