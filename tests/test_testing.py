@@ -106,3 +106,34 @@ class FakeNeighboursTests(SynchronousTestCase):
         neighbours.drain()
         self.assertEqual(neighbours.book.addresses("red"), ["10.0.0.6"])
         self.assertIsNone(neighbours.probe("red", "10.0.0.7"))
+
+    def test_namespaces(self) -> None:
+        """
+        What is attached in a namespace goes with it, and nothing can be attached in
+        one that is not watched.
+        """
+        neighbours = FakeNeighbours(NeighbourBook(), Clock())
+        opener, told = (lambda: self.fail("opened")), (lambda links: None)
+        neighbours.attach(2, "red")
+        neighbours.watch("ns", opener, told)
+        self.assertEqual(neighbours.watched, {"ns": (opener, told)})
+        neighbours.attach(2, "ns/tap", "ns")
+        neighbours.attach(3, "ns/tap2", "ns")
+        neighbours.detach(3, "ns")
+        self.assertEqual(neighbours.attached_in, {"ns": {2: "ns/tap"}})
+        neighbours.unwatch("ns")
+        neighbours.detach(2, "ns")
+        self.assertEqual((neighbours.watched, neighbours.attached_in), ({}, {}))
+        with self.assertRaises(KeyError):
+            neighbours.attach(2, "ns/tap", "ns")
+        self.assertEqual(neighbours.attached, {2: "red"})
+
+    def test_bridge(self) -> None:
+        """
+        It tells the ports of bridges that it was told.
+        """
+        neighbours = FakeNeighbours(NeighbourBook(), Clock())
+        neighbours.ports["red", "fa:16:3e:00:00:01"] = "tap1"
+        told = neighbours.bridge_port("red", "fa:16:3e:00:00:01")
+        self.assertEqual(told, "tap1")
+        self.assertIsNone(neighbours.bridge_port("red", "fa:16:3e:00:00:02"))

@@ -377,7 +377,7 @@ class OverlapTests(LabTestCase):
         proxy = self.start_devnova()
         attacker = Attacker(self.world, self.rogue, self.victim)
         with ThreadPoolExecutor(1) as pool:
-            flood = pool.submit(attacker.attack, "flood", 2)
+            flood = pool.submit(attacker.attack, "flood", 1)
             while not flood.done():
                 [twin] = self.ask(self.twin)
                 self.check_own(twin, self.twin)
