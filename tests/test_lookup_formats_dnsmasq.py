@@ -181,4 +181,4 @@ class DnsmasqReaderTests(ResilientContract, SynchronousTestCase):
                     for n in range(200)
                 ),
             )
-        self.assertLess(len(reader._known), 6000)
+        self.assertLess(len(reader._memory.known), 6000)

@@ -120,6 +120,24 @@ class LibvirtReaderTests(ReaderContract, SynchronousTestCase):
         self.assertEqual(reader.refused, len(bad))
         self.assertIsNone(reader.problem())
 
+    def test_old_objects_are_remembered(self) -> None:
+        """
+        An object that was read before is not read again, whatever is new beside it; a
+        bad one is counted each time.
+        """
+        reader = self.make_reader()
+        old = [lease(ip_address=f"10.0.0.{n}", hostname='a}"{') for n in range(9)]
+        bad = lease(mac_address="fa:16")
+        first = read_all(reader, json.dumps([*old, bad]).encode())
+        read_all(reader, json.dumps(old).encode()[:300])
+        again = read_all(
+            reader, json.dumps([lease(ip_address="10.0.1.0"), bad, *old]).encode()
+        )
+        self.assertEqual(len(again), 10)
+        self.assertEqual(reader.refused, 1)
+        for address, record in first.items():
+            self.assertIs(again[address], record)
+
     def test_no_list(self) -> None:
         """
         What is no list of leases as a whole is said to be none.

@@ -22,6 +22,9 @@ from mdproxy.lookup.formats import Record
 #: For how many seconds the files must not change before absences count.
 QUIET: Final = 1.0
 
+#: So many records that change nothing are a step.
+_STEP: Final = 256
+
 #: What was said of an address, and what is said now; C{None}: nothing.
 Change = tuple[Record | None, Record | None]
 
@@ -63,23 +66,24 @@ class LeaseTable:
 
         @param view: By address, what the last record about it says.
 
-        @return: A step for each, so that others may work in between: what it changed.
+        @return: Short steps, so that others may work in between: what was changed;
+            C{None}: nothing was.
         """
         records, missing = self.records, self.missing
-        for address, record in view.items():
-            missing.discard(address)
+        missing.difference_update(view)
+        for number, (address, record) in enumerate(view.items()):
+            # Most say what they said before, and by the same value.
+            if number % _STEP == 0:
+                yield None
             former = records.get(address)
+            if record is former or record == former:
+                continue
             if record.is_held:
-                if record is former or record == former:
-                    yield None
-                    continue
                 records[address] = record
                 yield former, record
             elif former is not None:
                 del records[address]
                 yield former, None
-            else:
-                yield None
 
     def miss(self, view: Mapping[str, Record]) -> None:
         """
@@ -91,7 +95,7 @@ class LeaseTable:
         """
         Believe that what is missing does not exist: the store is quiet and whole.
 
-        @return: A step for each.
+        @return: Short steps, as L{take}.
         """
         while self.missing:
             yield self.records.pop(self.missing.pop()), None

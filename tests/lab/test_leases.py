@@ -18,17 +18,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from mdproxy.interfaces import SourceState
 from mdproxy.lookup.kinds import Naming
 from tests.lab.dhcp import DEVICE, SERVER, Segment, Watching, mac_of, renew
+from tests.lab.libvirt import build
 from tests.lab.stage import LabError, Running, wait_for
 from tests.lab.world import require
 
 NETWORK = "9d83c053-b0a4-4682-ae80-c00df269ce0a"
-HELPER = "/usr/lib/libvirt/libvirt_leaseshelper"
 #: The servers and the Debian packages they are in.
-SERVERS = {
-    "dhcpd": "isc-dhcp-server",
-    "kea-dhcp4": "kea-dhcp4-server",
-    HELPER: "libvirt-daemon",
-}
+SERVERS = {"dhcpd": "isc-dhcp-server", "kea-dhcp4": "kea-dhcp4-server"}
 #: dnsmasq's options that are the same everywhere.
 DNSMASQ = (
     "dnsmasq",
@@ -312,7 +308,19 @@ class LibvirtTests(ServerTestCase):
     libvirt's own helper, run by dnsmasq as libvirt has it run.
     """
 
-    command = HELPER
+    def helper(self) -> Path:
+        """
+        Have the helper be called with the libraries that were unpacked with it.
+        """
+        root = build()
+        wrapper = self.directory / "helper.sh"
+        wrapper.write_text(
+            "#!/bin/sh\n"
+            f"export LD_LIBRARY_PATH={root}/usr/lib/x86_64-linux-gnu\n"
+            f'exec {root}/usr/lib/libvirt/libvirt_leaseshelper "$@"\n'
+        )
+        wrapper.chmod(0o755)
+        return wrapper
 
     def test_life(self) -> None:
         """
@@ -330,7 +338,7 @@ class LibvirtTests(ServerTestCase):
             f"mount --bind {machine} /var/lib && mount --bind {machine}/run /run && "
             'exec "$@"'
         )
-        options = ("--leasefile-ro", f"--dhcp-script={HELPER}")
+        options = ("--leasefile-ro", f"--dhcp-script={self.helper()}")
         command = ("sh", "-c", script, "sh", *DNSMASQ, *options)
         server = self.serve(*command, VIR_BRIDGE_NAME=DEVICE)
         first, second = self.segment.ask(1), self.segment.ask(2)

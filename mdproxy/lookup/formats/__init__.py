@@ -11,7 +11,7 @@ counted.  What may be believed of a file that somebody is writing is decided els
 from __future__ import annotations
 
 import re
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
@@ -20,6 +20,9 @@ from mdproxy.model import Malformed
 #: The longest line that is read.  dnsmasq's longest has a name and a client id of 255
 #: bytes each, the latter in hexadecimal with colons; Kea's a user context besides.
 MAX_LINE: Final = 16384
+
+#: A record as it stands in the file.
+Raw = TypeVar("Raw", bytes, str)
 
 _NUMBER = re.compile(r"[0-9]{1,15}\Z")
 _NAME = re.compile(r"[\x21-\x7e]{1,255}\Z")
@@ -100,6 +103,39 @@ def name_or_none(text: str) -> str | None:
         client.
     """
     return text if _NAME.match(text) is not None else None
+
+
+class Memory(Generic[Raw]):
+    """
+    What the records of a file said when it was read before: most of them are old, where
+    a server writes all of them at each change.
+
+    @ivar known: What records are known to say; C{None} for one that says nothing, and
+        the error for one that can't be read.
+    @ivar seen: The same of those that were seen in this reading.
+    """
+
+    def __init__(self) -> None:
+        """
+        Know nothing.
+        """
+        self.known: dict[Raw, Record | Malformed | None] = {}
+        self.seen: dict[Raw, Record | Malformed | None] = {}
+        self._whole = 0
+
+    def turn(self, is_whole: bool) -> None:
+        """
+        Prepare for another reading.
+
+        @param is_whole: Whether all of the file was seen in the last one; a torn file
+            must not make all others be read anew.
+        """
+        if is_whole:
+            self._whole = len(self.seen)
+        self.known.update(self.seen)
+        if len(self.known) > 2 * max(len(self.seen), self._whole) + 1000:
+            self.known = self.seen
+        self.seen = {}
 
 
 class Lines:

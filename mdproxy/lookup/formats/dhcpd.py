@@ -33,6 +33,8 @@ _LENGTHS: Final = {
     "client-hostname": 2,
     "ends": 0,
 }
+#: The same by their first words.
+_KEYS: Final = {key.partition(" ")[0]: key for key in _LENGTHS}
 #: The states of an address that nobody has (server/mdb.c); an abandoned one answered a
 #: ping though nobody had leased it.
 _STATES: Final = frozenset(
@@ -137,7 +139,11 @@ def _record(address: str, statements: list[list[str]]) -> Record:
     """
     Read the statements of a lease.
     """
-    said = {key: words for words in statements for key in _keys(words)}
+    said = {
+        _KEYS[words[0]]: words
+        for words in statements
+        if words and words[0] in _KEYS and _matters(words)
+    }
     state = said.get("binding state", ["active"])[-1]
     if state not in _STATES:
         raise Malformed(f"{state[:64]!r} is no state")
@@ -154,12 +160,12 @@ def _record(address: str, statements: list[list[str]]) -> Record:
     )
 
 
-def _keys(words: list[str]) -> list[str]:
+def _matters(words: list[str]) -> bool:
     """
-    Tell which of the statements that matter this is.
+    Tell whether a statement that begins like one that matters is one.
     """
-    keys = (" ".join(words[:2]), words[0]) if words else ()
-    return [key for key in keys if _LENGTHS.get(key) in (len(words), 0)]
+    key = _KEYS[words[0]]
+    return " ".join(words).startswith(key) and _LENGTHS[key] in (len(words), 0)
 
 
 def _ends(words: list[str]) -> float | None:

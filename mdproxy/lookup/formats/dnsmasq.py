@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-from mdproxy.lookup.formats import MAX_LINE, Lines, Record, moment, name_or_none
+from mdproxy.lookup.formats import MAX_LINE, Lines, Memory, Record, moment, name_or_none
 from mdproxy.model import Malformed, canonical_address, canonical_mac
 
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*\Z")
@@ -77,22 +77,14 @@ class DnsmasqReader:
         Know no lines.
         """
         self.refused = 0
-        self._known: dict[bytes, Record | Malformed | None] = {}
-        self._seen: dict[bytes, Record | Malformed | None] = {}
-        self._whole = 0
+        self._memory: Memory[bytes] = Memory()
         self._lines = Lines()
 
     def begin(self) -> None:
         """
         Provide C{Reader.begin}.
         """
-        # A torn file must not make all its other lines be read anew.
-        if self._lines.is_whole:
-            self._whole = len(self._seen)
-        self._known.update(self._seen)
-        if len(self._known) > 2 * max(len(self._seen), self._whole) + 1000:
-            self._known = self._seen
-        self._seen = {}
+        self._memory.turn(self._lines.is_whole)
         self._lines = Lines()
         self.refused = 0
 
@@ -101,7 +93,7 @@ class DnsmasqReader:
         Provide C{Reader.feed}.
         """
         before = self._lines.too_long
-        known, seen = self._known, self._seen
+        known, seen = self._memory.known, self._memory.seen
         said: list[Record] = []
         for line in self._lines.cut(data):
             what = known.get(line, _NEW)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mdproxy.lookup.formats import Record, moment, name_or_none
+from mdproxy.lookup.formats import Memory, Record, moment, name_or_none
 from mdproxy.model import Malformed, canonical_address, canonical_mac
 
 #: The longest object that is read.
@@ -24,7 +24,9 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 #: Numbers are taken as they are written: a long one must not cost the others.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 #: What stands before, behind and between the objects.
-_START, _FIRST, _NEXT, _END = "start", "first", "next", "end"
+_START, _FIRST, _OBJECT, _NEXT, _END = "start", "first", "object", "next", "end"
+#: An object with no other in it.
+_FLAT = re.compile(r'\{[^{}"]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^{}"]*)*\}')
 
 
 class LibvirtReader:
@@ -36,14 +38,17 @@ class LibvirtReader:
 
     def __init__(self) -> None:
         """
-        Begin a file.
+        Know no objects.
         """
+        self._memory: Memory[str] = Memory()
+        self._place = _START
         self.begin()
 
     def begin(self) -> None:
         """
         Provide C{Reader.begin}.
         """
+        self._memory.turn(self._place == _END)
         self.refused = 0
         self._text = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -62,11 +67,15 @@ class LibvirtReader:
             self._problem = "is not UTF-8"
             return []
         said: list[Record] = []
-        while (found := self._take()) is not None:
-            try:
-                said.append(_record(found))
-            except Malformed:
+        start = self._sign(0)
+        while (taken := self._object(start)) is not None:
+            end, record = taken
+            if isinstance(record, Record):
+                said.append(record)
+            else:
                 self.refused += 1
+            start = self._sign(end)
+        self._text = self._text[start:]
         if len(self._text) > _MAX_OBJECT:
             self._problem = "is no list of leases in JSON"
         return said
@@ -81,39 +90,67 @@ class LibvirtReader:
             return None
         return "is no whole list of leases in JSON"
 
-    def _take(self) -> Any:
+    def _sign(self, start: int) -> int:
         """
-        Take the next object, and the signs before it.
+        Pass over what stands before an object.
 
-        @return: C{None} where it is not there as a whole.
+        @return: Where that ends.
         """
         while True:
-            self._text = self._text[_SPACE.match(self._text).end() :]  # type: ignore[union-attr]
-            sign = self._text[:1]
-            after = _AFTER.get((self._place, sign))
+            start = _SPACE.match(self._text, start).end()  # type: ignore[union-attr]
+            after = _AFTER.get((self._place, self._text[start : start + 1]))
             if after is None:
-                break
-            self._place, self._text = after, self._text[1:]
-        if sign == "" or self._place not in (_FIRST, "object"):
-            if sign:
-                self._problem = "is no list of leases in JSON"
+                return start
+            self._place = after
+            start += 1
+
+    def _object(self, start: int) -> tuple[int, Record | Malformed | None] | None:
+        """
+        Take the next object.
+
+        @return: Where it ends and what it says; C{None} where it is not there as a
+            whole.
+        """
+        if start == len(self._text):
             return None
-        try:
-            found, end = _DECODER.raw_decode(self._text)
-        except (ValueError, RecursionError):
-            # Perhaps the rest of it is still to come.
+        if self._place not in (_FIRST, _OBJECT):
+            self._problem = "is no list of leases in JSON"
             return None
-        self._place, self._text = _NEXT, self._text[end:]
-        return found if found is not None else ()
+        memory = self._memory
+        flat = _FLAT.match(self._text, start)
+        if flat is not None and flat[0] in memory.known:
+            end, record = flat.end(), memory.known[flat[0]]
+        else:
+            try:
+                found, end = _DECODER.raw_decode(self._text, start)
+            except (ValueError, RecursionError):
+                # Perhaps the rest of it is still to come.
+                return None
+            record = _read(found)
+        memory.seen[self._text[start:end]] = record
+        self._place = _NEXT
+        return end, record
 
 
 #: Where a sign leads to.
 _AFTER: Final[Mapping[tuple[str, str], str]] = {
     (_START, "["): _FIRST,
     (_FIRST, "]"): _END,
-    (_NEXT, ","): "object",
+    (_NEXT, ","): _OBJECT,
     (_NEXT, "]"): _END,
 }
+
+
+def _read(found: Any) -> Record | Malformed:
+    """
+    Read an object.
+
+    @return: What it says, or what is wrong with it.
+    """
+    try:
+        return _record(found)
+    except Malformed as error:
+        return error.with_traceback(None)
 
 
 def _record(found: Any) -> Record:
