@@ -159,11 +159,15 @@ def remove(path: str, made: Made) -> None:
 def is_at(path: str, made: Made) -> bool:
     """
     Tell whether a path still leads to a socket of ours.
+
+    @return: Also where nobody can tell: who has shed root may not look there any more.
     """
     try:
         found = os.stat(path, follow_symlinks=False)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True
     return (found.st_dev, found.st_ino) == made.file
 
 

@@ -172,6 +172,17 @@ class ListenTests(SynchronousTestCase):
         self.directory.rmdir()
         self.assertRaises(FileNotFoundError, listen_at, self.path, _USER)
 
+    def test_out_of_sight(self) -> None:
+        """
+        A socket is not taken for gone where nobody can look.
+        """
+        made = self.listen()
+        loop = self.directory / "loop"
+        loop.symlink_to(loop)
+        self.assertTrue(is_at(f"{loop}/metadata_proxy", made))
+        os.unlink(self.path)
+        self.assertFalse(is_at(self.path, made))
+
     def test_remove(self) -> None:
         """
         The file of a socket is removed, unless it is another's.
