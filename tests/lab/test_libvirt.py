@@ -44,12 +44,12 @@ class LibvirtTests(LabTestCase):
         """
         Ask from a VM.
 
-        @return: The instance whose data it got; C{None}: it was told of none.
+        @return: The instance whose data it got, or another status than 200; C{None}: it
+            was told of none.
         """
         answer = self.guest(hostname).ask(TARGET)
-        if answer.status == 404:
-            return None
-        self.assertEqual(answer.status, 200, answer)
+        if answer.status != 200:
+            return None if answer.status == 404 else str(answer.status)
         uuid: str = answer.json()["uuid"]
         return uuid
 
