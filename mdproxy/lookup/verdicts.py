@@ -97,8 +97,8 @@ class Verdicts:
         quiet = self._seldom.passes((*caller.holder, evidence.reason), now)
         if quiet is not None:
             self._log.warn(
-                "allowed {address} ({mac}) on {network} in spite of {reason}: its lease "
-                "is {lease}'s ({quiet} more like it)",
+                "allowed {address} ({mac}) on {network} in spite of {reason}: its "
+                "lease is {lease}'s ({quiet} more like it)",
                 address=caller.address,
                 mac=caller.mac,
                 network=caller.network,
