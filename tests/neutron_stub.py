@@ -130,6 +130,7 @@ class Stub(Resource):
         has taken care of it.
     @ivar asked: The questions that reached Neutron: address, and attributes asked for.
     @ivar logins: The bodies that reached Keystone.
+    @ivar roles: The roles of our account.
     @ivar hidden: Attributes that our account may not see.
     @ivar most: How many ports there are on a page at most, whatever the limit.
     """
@@ -144,6 +145,7 @@ class Stub(Resource):
     asked: list[tuple[str, Mapping[str, list[str]]]] = field(factory=list)
     logins: list[Json] = field(factory=list)
     hidden: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ("service",)
     most: int = 1000
     _tokens: dict[str, float] = field(factory=dict)
 
@@ -202,9 +204,9 @@ class Stub(Resource):
         """
         Make a token (Identity API v3, C{POST /v3/auth/tokens}).
         """
-        body = json.load(request.content)
-        self.logins.append(body)
-        if not _is_known(body["auth"]["identity"]):
+        asked = json.load(request.content)
+        self.logins.append(asked)
+        if not _is_known(asked["auth"]["identity"]):
             return _say(request, 401, {"error": {"code": 401}})
         token = f"{TOKEN}{len(self.logins)}"
         self._tokens[token] = self.clock.seconds() + TOKEN_LIFE
@@ -212,7 +214,9 @@ class Stub(Resource):
         now = datetime(2031, 1, 2, 3, 4, 5, 678, tzinfo=timezone.utc)
         request.setHeader("X-Subject-Token", token)
         end = now + timedelta(seconds=TOKEN_LIFE)
-        return _say(request, 201, token_json(self.endpoint, _utc(now), _utc(end)))
+        body = token_json(self.endpoint, _utc(now), _utc(end))
+        body["token"]["roles"] = [{"id": name, "name": name} for name in self.roles]
+        return _say(request, 201, body)
 
     def _page(self, args: Mapping[str, list[str]]) -> Json:
         """

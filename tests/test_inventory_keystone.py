@@ -162,6 +162,15 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(token.endpoint, "https://neutron:9696")
         self.assertNotIn(VALUE, repr(token))
 
+    def test_roles(self) -> None:
+        """
+        What we may is known, as far as it can be read.
+        """
+        self.assertEqual(token_of().roles, {"service"})
+        roles: list[Any] = [{"name": "a"}, None, {"id": "b"}]
+        self.assertEqual(token_of(answer_with(roles=roles)).roles, {"a", "None"})
+        self.assertEqual(token_of(answer_with(roles=7)).roles, frozenset())
+
     def test_short_life(self) -> None:
         """
         One that lives shortly is renewed when a tenth of its life is left.

@@ -494,6 +494,16 @@ class NeutronInventoryTests(SynchronousTestCase):
         self.pass_time(250)
         self.assertIsNone(self.inventory.describe()["problem"])
 
+    def test_blind_account(self) -> None:
+        """
+        An account that is not likely to see ports is told of.
+        """
+        self.stub.roles = ("reader", "member")
+        inventory = self.start()
+        self.assertEqual(inventory.state, SourceState.LIVE)
+        problem = inventory.describe()["problem"]
+        self.assertIn("neither the role admin nor service", problem)
+
     def test_fault_of_ours(self) -> None:
         """
         An answer that makes us stumble is logged and costs that answer.
@@ -558,6 +568,7 @@ class NeutronInventoryTests(SynchronousTestCase):
                 "host": HOST,
                 "endpoint": "http://neutron:9696",
                 "token_renewed_in": 3478.8,
+                "roles": ["service"],
                 "tokens": 1,
                 "queries": 2,
                 "ports": 1,

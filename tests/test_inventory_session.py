@@ -228,9 +228,10 @@ class SessionTests(SynchronousTestCase):
         """
         The operator is told where Neutron is, and how often it was asked.
         """
-        empty = {
+        empty: dict[str, Any] = {
             "endpoint": None,
             "token_renewed_in": None,
+            "roles": [],
             "tokens": 0,
             "queries": 0,
         }
@@ -242,6 +243,7 @@ class SessionTests(SynchronousTestCase):
             {
                 "endpoint": "http://neutron:9696",
                 "token_renewed_in": 3400.0,
+                "roles": ["service"],
                 "tokens": 1,
                 "queries": 1,
             },

@@ -43,11 +43,13 @@ class Token:
     @ivar value: The token itself.
     @ivar until: When another one should be had, in monotonic seconds.
     @ivar endpoint: Neutron's address, up to and without C{/v2.0}.
+    @ivar roles: What Keystone says that we may.
     """
 
     value: str = field(repr=False)
     until: float
     endpoint: str
+    roles: frozenset[str] = frozenset()
 
 
 def tokens_url(auth_url: str) -> str:
@@ -122,7 +124,8 @@ def read_token(answer: Answer, config: NeutronConfig, asked: float) -> Token:
     if life <= 0:
         raise Garbled("Keystone's token has ended before it began")
     until = asked + life - min(_MARGIN, life / 10)
-    return Token(value, until, _endpoint(body, config))
+    roles = {str(role.get("name"))[:64] for role in _mappings(body.get("roles"))}
+    return Token(value, until, _endpoint(body, config), frozenset(roles))
 
 
 def _is_printable(text: str) -> bool:

@@ -54,6 +54,12 @@ _PAUSES: Final = (1.0, 15.0)
 _LOCKED: Final = (30.0, 300.0)
 #: How long a bad port is told of that doesn't show again, in refresh intervals.
 _TOLD: Final = 2.5
+#: Who may see everybody's ports (neutron/conf/policies/port.py, C{get_port}).
+_SEEING: Final = frozenset({"admin", "service"})
+_BLIND: Final = (
+    "our account has neither the role admin nor service: unless Neutron's policy is "
+    "another than it brings, it does not see the ports of instances"
+)
 _ROUTER: Final = re.compile(r"qrouter-(?P<router>[0-9a-f-]{36})/qr-")
 
 
@@ -407,9 +413,12 @@ class NeutronInventory(Service):
 
     def _problem(self) -> str | None:
         """
-        Say what is wrong with ports.
+        Say what is wrong with ports, or with our view of them.
         """
-        return "; ".join(sorted(self._problems)[:3]) or None
+        problems = sorted(self._problems)[:3]
+        if self._session.roles.isdisjoint(_SEEING):
+            problems.insert(0, _BLIND)
+        return "; ".join(problems) or None
 
 
 def _here(network: str) -> str:

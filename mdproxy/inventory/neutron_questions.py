@@ -32,7 +32,7 @@ from mdproxy.model import Port
 _PORTS: Final = "/v2.0/ports"
 _TRUNKS: Final = "/v2.0/trunks"
 #: How many ports of this host are asked for at once, and how many pages there may be.
-_PAGE: Final = 500
+_PAGE: Final = 250
 _PAGES: Final = 40
 _UNSEEN: Final = (
     "our account may not see where ports are plugged in (binding:host_id); it needs "

@@ -86,6 +86,13 @@ class Session:
         """
         return self._latest[0]
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """
+        Tell what Keystone says that we may.
+        """
+        return frozenset() if self._token is None else self._token.roles
+
     def describe(self) -> Mapping[str, Any]:
         """
         Tell the operator where Neutron is and when the token ends.
@@ -97,6 +104,7 @@ class Session:
         return {
             "endpoint": None if token is None else token.endpoint,
             "token_renewed_in": left,
+            "roles": sorted(self.roles),
             "tokens": self.tokens,
             "queries": self.queries,
         }

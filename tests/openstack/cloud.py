@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -140,12 +141,13 @@ class Cloud:
 
     def stop(self) -> None:
         """
-        End the servers.
+        End the servers, and forget what they know.
         """
         for server in self._servers:
             server.terminate()
             server.wait(30)
         self._servers.clear()
+        shutil.rmtree(self._run, ignore_errors=True)
 
     def call(self, method: str, url: str, body: object = None) -> Any:
         """
@@ -309,8 +311,15 @@ class Cloud:
             except OSError:
                 dead = [s.args for s in self._servers if s.poll() is not None]
                 if dead or time.monotonic() > deadline:
-                    raise AssertionError(f"{url}: see {self._run}") from None
+                    raise AssertionError(f"{url}: {self._said()}") from None
                 time.sleep(0.1)
+
+    def _said(self) -> str:
+        """
+        Quote the end of what the servers said.
+        """
+        logs = sorted(self._run.glob("*.log"))
+        return "\n".join(log.read_text("utf-8", "replace")[-2000:] for log in logs)
 
 
 def _run(command: Sequence[str], log: Path, environment: dict[str, str]) -> int:

@@ -296,6 +296,42 @@ class NeutronApiTests(TestCase):
             self.assertEqual(inventory.state, SourceState.LIVE)
             self.assertEqual(len(self.book), 1)
 
+    def account(self, role: str) -> dict[str, str]:
+        """
+        Have Keystone make a user with a role in the project C{service}.
+
+        @return: How to be that user.
+        """
+        keystone, name = self.cloud.keystone, f"with-role-{role}"
+        user = {"name": name, "password": "w4tcher", "domain_id": "default"}
+        made = self.cloud.call("POST", f"{keystone}/users", {"user": user})["user"]
+        self.addCleanup(self.cloud.call, "DELETE", f"{keystone}/users/{made['id']}")
+        project = self.cloud.call("GET", f"{keystone}/projects?name=service")
+        roles = self.cloud.call("GET", f"{keystone}/roles?name={role}")["roles"]
+        place = f"{keystone}/projects/{project['projects'][0]['id']}"
+        self.cloud.call("PUT", f"{place}/users/{made['id']}/roles/{roles[0]['id']}")
+        return {"username": name, "password": user["password"]}
+
+    async def test_role_service(self) -> None:
+        """
+        The role C{service} is enough to see where ports are plugged in.
+        """
+        self.port(1)
+        inventory = await self.started(**self.account("service"))
+        self.assertEqual(inventory.state, SourceState.LIVE)
+        self.assertIsNone(inventory.describe()["problem"])
+        self.assertEqual(len(self.book), 1)
+
+    async def test_role_reader(self) -> None:
+        """
+        A mere reader sees nobody's ports, which is told.
+        """
+        self.port(1)
+        inventory = await self.started(**self.account("reader"))
+        self.assertIn("neither the role", inventory.describe()["problem"])
+        await inventory.refresh(self.network, mac_of(1))
+        self.assertEqual(len(self.book), 0)
+
     async def test_wrong_password(self) -> None:
         """
         Who has the wrong password is told so.
