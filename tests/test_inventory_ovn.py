@@ -19,10 +19,11 @@ from mdproxy.interfaces import SourceState
 from mdproxy.inventory.ovn import OvnInventory, OvnPlace
 from mdproxy.inventory.ovn_rows import WANTED, meaning_of, sights_of
 from mdproxy.lookup.books import NetworkBook, PortBook
-from mdproxy.model import Port
+from mdproxy.model import Caller, Port, Reason
 from mdproxy.ovsdb import Remote
 from mdproxy.ovsdb_replica import Replica, columns_of
 from tests.contracts import InventoryContract
+from tests.outside import World
 from tests.southbound import (
     ADDRESS,
     DATAPATH,
@@ -265,6 +266,111 @@ class HostileServerTests(SynchronousTestCase):
         self.assertEqual((port.instance_id, len(book)), ("i-1", 1))
         inventory.stopService()
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class LookupTests(SynchronousTestCase):
+    """
+    Who asks, by what this inventory alone knows.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have an instance that is known.
+        """
+        self.world = World()
+        self.clock = self.world.clock
+        self.server = Southbound(self.clock)
+        self.server.put("Chassis", HERE, chassis_row("here"))
+        self.server.put("Datapath_Binding", DATAPATH, datapath_row())
+        self.server.put("Port_Binding", PORT, port_row())
+        inventory = make_inventory(
+            self.clock, self.world.books.ports, self.server.connect
+        )
+        self.world.inventories[:] = [inventory]  # type: ignore[list-item]
+        inventory.startService()
+        self.addCleanup(inventory.stopService)
+        self.clock.advance(0)
+
+    def caller(self, mac: str) -> Caller:
+        """
+        Be somebody who has had the address for a moment.
+        """
+        self.world.point(mac, NETWORK, ADDRESS)
+        self.world.neighbours.drain()
+        self.clock.advance(0.01)
+        return Caller(NETWORK, ADDRESS, mac, since=self.clock.seconds())
+
+    def who(self, mac: str = MAC) -> str | None:
+        """
+        Name the instance that asks with a MAC.
+        """
+        return self.world.identified(self.caller(mac))
+
+    def refusal(self, mac: str) -> tuple[Reason, bool]:
+        """
+        Say why a MAC is refused, and whether in doubt.
+        """
+        return self.world.refusal(self.caller(mac))
+
+    def test_reused_address(self) -> None:
+        """
+        An address that another instance gets is the other's at once, and the former
+        holder nobody's (D1).
+        """
+        self.assertEqual(self.who(), "i-1")
+        self.server.erase("Port_Binding", PORT)
+        mac, ids = "fa:16:3e:00:00:02", neutron_ids(instance="i-2")
+        row = port_row(uuid_of(2, 4), f"{mac} {ADDRESS}", ids=ids)
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.clock.advance(0)
+        self.assertIsNone(self.who())
+        self.assertEqual(self.who(mac), "i-2")
+
+    def test_pair_with_a_strangers_mac(self) -> None:
+        """
+        An instance whose MAC another port has in an allowed address pair is not taken
+        for that port's, before its own port is known and afterwards.
+        """
+        self.server.erase("Port_Binding", PORT)
+        thief, ids = "fa:16:3e:ff:00:02", neutron_ids("compute:nova", "i-2")
+        row = port_row(
+            uuid_of(2, 4), wire_set(MAC, f"{thief} {ADDRESS}"), HERE, DATAPATH, ids
+        )
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.clock.advance(0)
+        self.assertIsNone(self.who())
+        self.assertEqual(self.who(thief), "i-2")
+        self.server.put("Port_Binding", PORT, port_row())
+        self.clock.advance(0)
+        self.assertEqual(self.who(), "i-1")
+
+    def test_two_ports_with_a_mac(self) -> None:
+        """
+        Of two ports with one MAC none is it.
+        """
+        ids = neutron_ids(instance="i-2")
+        self.server.put("Port_Binding", uuid_of(2, 3), port_row(uuid_of(2, 4), ids=ids))
+        self.clock.advance(0)
+        self.assertEqual(self.refusal(MAC), (Reason.AMBIGUOUS, False))
+
+    def test_doubt(self) -> None:
+        """
+        A stranger is surely none while the database tells all; where it is away, or
+        does not tell a MAC of that network, nobody can know.
+        """
+        stranger = "fa:16:3e:00:00:09"
+        self.assertEqual(self.refusal(stranger), (Reason.MAC_MISMATCH, False))
+        row = port_row(uuid_of(2, 4), "unknown")
+        self.server.put("Port_Binding", uuid_of(2, 3), row)
+        self.clock.advance(0)
+        self.assertEqual(self.refusal(stranger), (Reason.MAC_MISMATCH, True))
+        self.server.erase("Port_Binding", uuid_of(2, 3))
+        self.clock.advance(0)
+        self.assertEqual(self.refusal(stranger), (Reason.MAC_MISMATCH, False))
+        self.server.is_down = True
+        self.server.break_off()
+        self.assertEqual(self.refusal(stranger), (Reason.MAC_MISMATCH, True))
+        self.assertEqual(self.who(), "i-1")
 
 
 class OvnInventoryTests(_Case):
