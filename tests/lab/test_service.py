@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.lab.case import LabTestCase
 from tests.lab.proxy import Proxy
+from tests.lab.test_namespaces import NOBODY, NeutronCase
 
 TESTS = Path(__file__).parent.parent
 DATA, ETC = TESTS / "data", TESTS.parent / "etc"
@@ -18,11 +19,12 @@ DATA, ETC = TESTS / "data", TESTS.parent / "etc"
 NUMBERS = {"CAP_DAC_READ_SEARCH": 2, "CAP_NET_BIND_SERVICE": 10}
 
 
-def capabilities(*units: str) -> list[str]:
+def capabilities(*units: str, option: str = "AmbientCapabilities") -> list[str]:
     """
     Read which capabilities the service has.
 
     @param units: The unit file and its drop-ins, by their paths in C{etc}.
+    @param option: The option that names them.
 
     @return: Their names.
     """
@@ -30,8 +32,15 @@ def capabilities(*units: str) -> list[str]:
     for unit in units:
         parser = ConfigParser(strict=False, interpolation=None)
         parser.read_string((ETC / unit).read_text())
-        names += parser["Service"]["AmbientCapabilities"].split()
+        names += parser["Service"][option].split()
     return names
+
+
+def short(names: list[str]) -> str:
+    """
+    Write capabilities as setpriv takes them.
+    """
+    return ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names)
 
 
 class ServiceTests(LabTestCase):
@@ -50,8 +59,7 @@ class ServiceTests(LabTestCase):
 
         @return: The running proxy.
         """
-        kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names)
-        bounds = ("--bounding-set", f"-all,{kept}", "--no-new-privs")
+        bounds = ("--bounding-set", f"-all,{short(names)}", "--no-new-privs")
         proxy = self.start_devnova(
             networks=("br-tenant1",), wrapper=("setpriv", *bounds), **details
         )
@@ -113,3 +121,47 @@ class ServiceTests(LabTestCase):
         answer = self.guest("red-one").ask("/openstack/latest/meta_data.json")
         self.assertEqual(answer.status, 200)
         self.assertEqual(answer.json()["uuid"], self.machine("red-one").instance)
+
+
+class NamespacesServiceTests(NeutronCase):
+    """
+    With either drop-in for namespaces the proxy serves a VM in one.
+    """
+
+    def serve(self, *wrapper: str, **details: Any) -> None:
+        """
+        Serve a VM with little power, from files that are another user's.
+
+        @param wrapper: What takes the power away.
+        @param details: Of the proxy.
+        """
+        self.host.add_network("red")
+        chown = f"chown -R nobody {self.host.directory}"
+        own = ("sh", "-c", f'{chown}; exec "$@"', "sh")
+        self.start(wrapper=(*own, "setpriv", "--no-new-privs", *wrapper), **details)
+        self.wait_listening(2)
+        self.assert_served("red")
+        self.assertNotIn("0", self.status_of(self.pid(), "Uid"))
+
+    def test_it_begins_as_root(self) -> None:
+        """
+        What the unit leaves to root is enough to read the files, to start the broker,
+        and to become somebody else.
+        """
+        names = capabilities(
+            "mdproxy.service.d/namespaces.conf", option="CapabilityBoundingSet"
+        )
+        self.serve("--bounding-set", f"-all,{short(names)}", twistd=NOBODY)
+        self.assertEqual(len(self.children()), 1)
+        self.assertEqual(self.status_of(self.pid(), "CapPrm"), ["0" * 16])
+
+    def test_it_never_is_root(self) -> None:
+        """
+        So are the capabilities of a service that is never root.
+        """
+        kept = short(
+            capabilities("mdproxy.service", "mdproxy.service.d/namespaces-ambient.conf")
+        )
+        user = ("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
+        self.serve(*user, "--inh-caps", kept, "--ambient-caps", kept)
+        self.assertEqual(self.children(), [])
