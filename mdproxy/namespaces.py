@@ -52,7 +52,7 @@ from mdproxy.openers import Opener, cookie_of, identity_of
 #: A name that is no namespace yet is looked at again after so many seconds, then after
 #: twice as many, and so on; after so many times it is left to the next rescan.
 _SOON: Final = 0.005
-_TIMES: Final = 11
+_TIMES: Final = 9
 #: What could not be opened is tried again after so many seconds, and so many more for
 #: each namespace that waits for the same: a thousand cost no more than ten.
 _PAUSE: Final = 1.0

@@ -11,7 +11,7 @@ import errno
 import json
 import os
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -196,6 +196,7 @@ class AnswerTests(SynchronousTestCase):
         question = encode_question(1, "qdhcp-a", self.identity, wants)
         self.assertEqual(self.ask(question), [])
 
+    @settings(deadline=None)
     @given(st.binary(max_size=200))
     def test_bytes(self, data: bytes) -> None:
         """
@@ -203,6 +204,7 @@ class AnswerTests(SynchronousTestCase):
         """
         self.ask(data)
 
+    @settings(deadline=None)
     @given(
         st.recursive(
             st.none()

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from attrs import define, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mdproxy.broker import ROUTE, TCP4, TCP6, Identity, Rule, Want
+from mdproxy.files import SETTLE
 from mdproxy.http.front import Front
 from mdproxy.listeners import Door
 from mdproxy.lookup.books import NeighbourBook, NetworkBook
@@ -127,6 +130,12 @@ class NamespacesTestCase(SecrecyTestCase):
         Make a host without namespaces, where the folder does not even exist.
         """
         super().setUp()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """
+        Make the host.
+        """
         self.host = Host(Path(os.path.abspath(self.mktemp())))
         self.opener = self.host.opener
         self.opener.start()
@@ -671,6 +680,96 @@ class TroubleTests(NamespacesTestCase):
         self.happen()
         self.reactor.pump([1.0] * 31)
         self.assertIn("can't be read: Not a directory", self.problem())
+
+
+#: What may happen to a namespace.
+HAPPENINGS = ("touch", "mount", "remove", "plug", "unplug", "take", "free", "full")
+
+
+class HistoryTests(NamespacesTestCase):
+    """
+    Whatever happens, in whatever order.
+    """
+
+    def do(self, what: str, name: str) -> None:
+        """
+        Have something happen, if it can.
+        """
+        exists = (self.host.directory / name).exists()
+        if what == "touch" and not exists:
+            self.host.touch(name)
+        elif what == "mount" and exists:
+            # Over a namespace that there is, too: another one has its name then.
+            self.host.mount(name)
+        elif what == "remove" and exists:
+            self.host.remove(name)
+        elif what in ("plug", "unplug") and name in self.neighbours.watched:
+            # The socket that tells it is in the namespace that is held.
+            held = self.namespaces._held[name].identity
+            self.plugged[name] = held if what == "plug" else None
+            self.devices(name, *([TAP] if what == "plug" else []))
+        elif what == "take":
+            self.opener.taken[name, TCP4] = errno.EADDRINUSE
+        elif what == "free":
+            self.opener.taken.pop((name, TCP4), None)
+        elif what == "full":
+            self.reactor.full = not self.reactor.full
+
+    def check_none_pinned(self) -> None:
+        """
+        Nothing is open in a namespace that has lost its name.
+        """
+        open_in = {each["namespace"] for each in self.namespaces.describe()["each"]}
+        self.assertEqual(open_in, set(self.neighbours.watched))
+        for name in open_in:
+            self.assertTrue((self.host.directory / name).exists(), name)
+        self.listening()
+
+    @settings(deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(HAPPENINGS),
+                st.sampled_from([RED, "qdhcp-blue"]),
+                st.booleans(),
+            ),
+            max_size=25,
+        )
+    )
+    def test_any(self, history: list[tuple[str, str, bool]]) -> None:
+        """
+        At every moment nothing is open in what has gone; and when all is quiet every
+        device of every namespace is listened on, and nothing else.
+        """
+        self.prepare()
+        self.plugged: dict[str, Identity | None] = {}
+        self.host.directory.mkdir()
+        self.namespaces.startService()
+        try:
+            for what, name, is_seen in history:
+                self.do(what, name)
+                if is_seen:
+                    self.happen()
+                    # Of events that follow each other closely the later ones wait.
+                    self.reactor.advance(SETTLE)
+                    self.check_none_pinned()
+            self.opener.taken.clear()
+            self.reactor.full = False
+            self.reactor.pump([1.0] * 40)
+            self.check_none_pinned()
+            self.assertEqual(set(self.neighbours.watched), set(self.opener.there))
+            served = [
+                name
+                for name, which in self.opener.there.items()
+                if self.plugged.get(name) == which
+            ]
+            self.assertEqual(self.listening(), 2 * len(served))
+            names = {path.name for path in self.host.directory.iterdir()}
+            plain = names - self.opener.there.keys()
+            self.assertEqual("is no namespace" in self.problem(), bool(plain))
+            self.assertNotIn("not served fully", self.problem())
+        finally:
+            self.stop()
 
 
 class DoorTests(NamespacesTestCase):
