@@ -9,17 +9,9 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.lookup.formats import Record
 from mdproxy.lookup.kinds import KINDS, Naming
 
 UUID = "9d83c053-b0a4-4682-ae80-c00df269ce0a"
-
-
-def record_of(subnet: str | None = None) -> Record:
-    """
-    Make a record.
-    """
-    return Record("10.0.0.1", None, None, subnet=subnet)
 
 
 class KindTests(SynchronousTestCase):
@@ -72,8 +64,7 @@ class NamingTests(SynchronousTestCase):
         """
         naming = Naming("red", {42: "blue"}, {"virbr0": "blue"})
         for kind in KINDS.values():
-            where = naming.network_of(kind, "/x/virbr0.status", record_of("42"))
-            self.assertEqual(where, "red")
+            self.assertEqual(naming.network_of(kind, "/x/virbr0.status"), "red")
             self.assertEqual(naming.networks(kind, "/x/y"), {"red"})
 
     def test_directory(self) -> None:
@@ -82,7 +73,7 @@ class NamingTests(SynchronousTestCase):
         """
         path = f"/var/lib/neutron/dhcp/{UUID}/leases"
         kind = KINDS["dnsmasq"]
-        self.assertEqual(Naming().network_of(kind, path, record_of()), UUID)
+        self.assertEqual(Naming().network_of(kind, path), UUID)
         self.assertEqual(Naming().networks(kind, path), {UUID})
 
     def test_subnets(self) -> None:
@@ -90,9 +81,8 @@ class NamingTests(SynchronousTestCase):
         Kea's subnets have a network each; another one has none.
         """
         naming, kind = Naming(None, {42: "red", 7: "blue"}), KINDS["kea"]
-        self.assertEqual(naming.network_of(kind, "/x", record_of("42")), "red")
-        for subnet in ("1", None, "042", ""):
-            self.assertIsNone(naming.network_of(kind, "/x", record_of(subnet)))
+        self.assertIsNone(naming.network_of(kind, "/x"))
+        self.assertEqual(naming.subnets, {"42": "red", "7": "blue"})
         self.assertEqual(naming.networks(kind, "/x"), {"red", "blue"})
 
     def test_bridges(self) -> None:
@@ -102,7 +92,7 @@ class NamingTests(SynchronousTestCase):
         """
         naming, kind = Naming(bridges={"virbr0": "red"}), KINDS["libvirt"]
         path = "/var/lib/libvirt/dnsmasq/virbr0.status"
-        self.assertEqual(naming.network_of(kind, path, record_of()), "red")
+        self.assertEqual(naming.network_of(kind, path), "red")
         other = path.replace("0", "1")
-        self.assertEqual(naming.network_of(kind, other, record_of()), "virbr1")
+        self.assertEqual(naming.network_of(kind, other), "virbr1")
         self.assertEqual(naming.networks(kind, other), {"virbr1"})

@@ -8,8 +8,10 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from errno import ENOSPC
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.testing import MemoryReactorClock
@@ -120,7 +122,7 @@ class LeaseWatcherTests(SynchronousTestCase):
     def test_rewritten_in_place(self) -> None:
         """
         While dnsmasq writes its file anew nothing is forgotten; afterwards what has
-        gone is, and what is new was there at once.
+        gone is, and what is new was there at once (scenario D7).
         """
         self.path.write_bytes(_line(1) + _line(2))
         self.start()
@@ -190,7 +192,7 @@ class LeaseWatcherTests(SynchronousTestCase):
 
     def test_vanished_directory(self) -> None:
         """
-        The same with the directory.
+        The same with the directory (scenario D8).
         """
         self.path.write_bytes(_line(1))
         watcher = self.start()
@@ -206,7 +208,7 @@ class LeaseWatcherTests(SynchronousTestCase):
 
     def test_renamed_over(self) -> None:
         """
-        A file that was put in the old one's place counts.
+        A file that was put in the old one's place counts (scenario D8).
         """
         self.path.write_bytes(_line(1))
         self.start()
@@ -270,6 +272,28 @@ class LeaseWatcherTests(SynchronousTestCase):
         self.path.write_bytes(_line(2))
         self.reactor.advance(30)
         self.assertEqual(self.held(), [1, 2])
+
+    def test_no_news(self) -> None:
+        """
+        Where there are no news to be had the file is looked at every second, by the
+        same rules (scenario D9).
+        """
+
+        def refuse(*args: object) -> NoReturn:
+            raise OSError(ENOSPC, "No space left on device")
+
+        self.path.write_bytes(_line(1) + _line(2))
+        watcher = watcher_of(self.reactor, self.book, str(self.path), Naming("red"))
+        watcher._watch._open_notifier = refuse
+        watcher.startService()
+        self.addCleanup(watcher.stopService)
+        self.reactor.pump([1] * 5)
+        self.assertTrue(watcher.describe()["polling"])
+        self.path.write_bytes(_line(3))
+        self.reactor.advance(1)
+        self.assertEqual(self.held(), [1, 2, 3])
+        self.reactor.advance(1)
+        self.assertEqual(self.held(), [3])
 
     def test_other_files(self) -> None:
         """

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from mdproxy.lookup.formats import Reader, Record
+from mdproxy.lookup.formats import Reader
 
 
 @frozen
@@ -127,30 +127,29 @@ class Naming:
     subnets: Mapping[str, str] = field(factory=dict, converter=_by_text)
     bridges: Mapping[str, str] = field(factory=dict)
 
-    def network_of(self, kind: Kind, path: str, record: Record) -> str | None:
+    def network_of(self, kind: Kind, path: str) -> str | None:
         """
-        Find the network of a lease.
+        Find the network of all leases of a store.
 
-        @param path: The path of its store.
+        Neutron keeps a directory for each network, called by its id
+        (neutron/agent/linux/dhcp.py, C{DhcpLocalProcess.get_conf_file_name}).
 
-        @return: C{None} where nobody knows it.
+        @param path: The path of the store.
+
+        @return: C{None} where each lease's subnet tells.
         """
-        if self.network is None and kind.name == "kea":
-            return self.subnets.get(record.subnet or "")
-        return next(iter(self.networks(kind, path)))
+        if self.network is not None:
+            return self.network
+        if kind.name == "kea":
+            return None
+        if kind.name == "libvirt":
+            bridge = os.path.basename(path).removesuffix(".status")
+            return self.bridges.get(bridge, bridge)
+        return os.path.basename(os.path.dirname(path))
 
     def networks(self, kind: Kind, path: str) -> frozenset[str]:
         """
         List the networks that a store's leases may be of.
-
-        Neutron keeps a directory for each network, called by its id
-        (neutron/agent/linux/dhcp.py, C{DhcpLocalProcess.get_conf_file_name}).
         """
-        if self.network is not None:
-            return frozenset({self.network})
-        if kind.name == "kea":
-            return frozenset(self.subnets.values())
-        if kind.name == "libvirt":
-            bridge = os.path.basename(path).removesuffix(".status")
-            return frozenset({self.bridges.get(bridge, bridge)})
-        return frozenset({os.path.basename(os.path.dirname(path))})
+        network = self.network_of(kind, path)
+        return frozenset(self.subnets.values() if network is None else {network})

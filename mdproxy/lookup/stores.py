@@ -66,6 +66,8 @@ class LeaseStore:
 
     @ivar path: Where it is.
     @ivar kind: How it is written.
+    @ivar source: What its part of the lease book is called.
+    @ivar network: The network of all its leases; C{None}: each one's subnet tells.
     @ivar table: What it says.
     @ivar problem: What is wrong with it.
     @ivar missing_since: Since when it just does not exist, in monotonic seconds.
@@ -80,6 +82,8 @@ class LeaseStore:
 
     path: str
     kind: Kind
+    source: str = ""
+    network: str | None = None
     table: LeaseTable = field(factory=LeaseTable, init=False)
     problem: str | None = field(default=None, init=False)
     missing_since: float | None = field(default=None, init=False)

@@ -22,6 +22,7 @@ from mdproxy.files import DirectoryWatch
 from mdproxy.interfaces import ISource, SourceState
 from mdproxy.lookup.books import LeaseBook
 from mdproxy.lookup.epoch import Epoch
+from mdproxy.lookup.formats import Record
 from mdproxy.lookup.kinds import KINDS, Naming
 from mdproxy.lookup.leases import QUIET, Change
 from mdproxy.lookup.stores import LeaseStore
@@ -277,7 +278,10 @@ class LeaseWatcher(Service):
         """
         store = self._stores.get(path)
         if store is None:
-            store = self._stores[path] = LeaseStore(path, self._kind)
+            network = self._naming.network_of(self._kind, path)
+            store = self._stores[path] = LeaseStore(
+                path, self._kind, f"{self.name}:{path}", network
+            )
             self._networks.update(self._naming.networks(self._kind, path))
         return store
 
@@ -391,23 +395,33 @@ class LeaseWatcher(Service):
         Have the book say what a store says.
         """
         former, record = change
-        name = f"{self.name}:{store.path}"
         if former is not None:
-            network = self._naming.network_of(self._kind, store.path, former)
+            network = self._network_of(store, former)
             if network is None:
                 store.elsewhere -= 1
             elif record is None or record.subnet != former.subnet:
-                self._book.forget(name, network, former.address)
+                self._book.forget(store.source, network, former.address)
         if record is None:
             return
-        network = self._naming.network_of(self._kind, store.path, record)
+        network = self._network_of(store, record)
         if network is None:
             store.elsewhere += 1
             return
         ends = self._epoch.read(record.expires)
         self._book.learn(
-            name, Lease(network, record.address, record.mac, ends, record.hostname)
+            store.source,
+            Lease(network, record.address, record.mac, ends, record.hostname),
         )
+
+    def _network_of(self, store: LeaseStore, record: Record) -> str | None:
+        """
+        Find the network of a lease.
+
+        @return: C{None} where nobody knows it.
+        """
+        if store.network is not None:
+            return store.network
+        return self._naming.subnets.get(record.subnet or "")
 
     def _judge(self) -> None:
         """

@@ -132,10 +132,23 @@ class Memory(Generic[Raw]):
         """
         if is_whole:
             self._whole = len(self.seen)
-        self.known.update(self.seen)
-        if len(self.known) > 2 * max(len(self.seen), self._whole) + 1000:
+        if is_whole or len(self.known) > 2 * self._whole + 1000:
             self.known = self.seen
+        else:
+            self.known.update(self.seen)
         self.seen = {}
+
+    def recall(self, raw: Raw) -> Record | Malformed | None:
+        """
+        Remember what a record said, which is seen again.
+
+        @raise KeyError: If it is not known.
+        """
+        if raw in self.known:
+            # It is kept once: there may be a thousand files.
+            said = self.seen[raw] = self.known.pop(raw)
+            return said
+        return self.seen[raw]
 
 
 class Lines:

@@ -22,8 +22,6 @@ from mdproxy.model import Malformed, canonical_address, canonical_mac
 _PRINTABLE = re.compile(rb"[\x20-\x7e]*\Z")
 #: Before the MAC where the hardware isn't plain Ethernet: the ARP hardware type.
 _HARDWARE_TYPE = re.compile(r"[0-9A-Fa-f]{2}-(?=[0-9A-Fa-f]{2}:)")
-#: A line that was not read before.
-_NEW = object()
 
 
 def read_line(line: bytes) -> Record | None:
@@ -93,13 +91,13 @@ class DnsmasqReader:
         Provide C{Reader.feed}.
         """
         before = self._lines.too_long
-        known, seen = self._memory.known, self._memory.seen
+        recall, seen = self._memory.recall, self._memory.seen
         said: list[Record] = []
         for line in self._lines.cut(data):
-            what = known.get(line, _NEW)
-            if what is _NEW:
-                what = _read(line)
-            seen[line] = what  # type: ignore[assignment]
+            try:
+                what = recall(line)
+            except KeyError:
+                what = seen[line] = _read(line)
             if isinstance(what, Record):
                 said.append(what)
             elif what is not None:

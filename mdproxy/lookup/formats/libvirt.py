@@ -116,18 +116,20 @@ class LibvirtReader:
         if self._place not in (_FIRST, _OBJECT):
             self._problem = "is no list of leases in JSON"
             return None
-        memory = self._memory
         flat = _FLAT.match(self._text, start)
-        if flat is not None and flat[0] in memory.known:
-            end, record = flat.end(), memory.known[flat[0]]
-        else:
-            try:
-                found, end = _DECODER.raw_decode(self._text, start)
-            except (ValueError, RecursionError):
-                # Perhaps the rest of it is still to come.
-                return None
-            record = _read(found)
-        memory.seen[self._text[start:end]] = record
+        try:
+            if flat is not None:
+                record = self._memory.recall(flat[0])
+                self._place = _NEXT
+                return flat.end(), record
+        except KeyError:
+            pass
+        try:
+            found, end = _DECODER.raw_decode(self._text, start)
+        except (ValueError, RecursionError):
+            # Perhaps the rest of it is still to come.
+            return None
+        record = self._memory.seen[self._text[start:end]] = _read(found)
         self._place = _NEXT
         return end, record
 
