@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 #: Where instances ask (Nova's documentation, metadata service).
@@ -303,6 +304,7 @@ def _set_namespace(descriptor: int) -> None:
         raise _last_error()
 
 
+@cache
 def _libc() -> Any:
     """
     Get at what Python's own library does not offer.
