@@ -170,6 +170,65 @@ class NeutronInventoryTests(SynchronousTestCase):
         self.assertEqual(len(self.book), 500)
         self.assertLess(max(len(path) for path, _ in self.stub.asked), 8192)
 
+    def test_server_that_takes_less(self) -> None:
+        """
+        Where a server takes no long addresses the questions become shorter, and all are
+        served all the same.
+        """
+        for status in (400, 414, 431):
+            self.setUp()
+            self.start()
+            self.stub.put(*(port_json(n, binding__host_id="c") for n in range(1, 501)))
+
+            def short(request: Any, status: int = status) -> Any:
+                long = len(request.uri) > 4000
+                return with_status(status)(request) if long else None
+
+            self.stub.fault = short
+            for number in range(1, 501):
+                self.refresh(number)
+            self.pass_time(8)
+            self.assertEqual(len(self.book), 500)
+            self.assertEqual(self.inventory.describe()["failures"], {})
+
+    def test_bad_question(self) -> None:
+        """
+        A server that refuses every question is not asked for ever shorter ones without
+        end.
+        """
+        self.start()
+        seen: list[Any] = []
+
+        def bad(request: Any) -> Any:
+            if b"mac_address" not in request.uri:
+                return None
+            seen.append(request)
+            return with_status(400)(request)
+
+        self.stub.fault = bad
+        for number in range(1, 251):
+            self.refresh(number)
+        self.reactor.advance(WINDOW)
+        self.assertLess(len(seen), 10)
+
+    def test_well_and_ill_in_turn(self) -> None:
+        """
+        Where some questions are answered and others never, that is not logged without
+        end.
+        """
+        self.start()
+
+        def half(request: Any) -> Any:
+            is_list = b"mac_address" not in request.uri
+            return None if is_list else with_status(500)(request)
+
+        self.stub.fault = half
+        with capturedLogs() as events:
+            for _ in range(300):
+                self.refresh()
+                self.pass_time(1)
+        self.assertLess(len(events), 80)
+
     def test_rate(self) -> None:
         """
         However often strangers are missed, a network is asked about once a second.

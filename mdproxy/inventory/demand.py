@@ -63,14 +63,14 @@ class Demand:
     @ivar _clock: Schedules.
     @ivar _ask: Asks about some items of a subject; what it returns fires when the
         answer has been taken, and never fails.
-    @ivar _most: How many items fit into one question.
+    @ivar most: How many items fit into one question.
     @ivar _lines: By subject, what is to be asked.
     @ivar _is_paused: Whether nothing is asked now.
     """
 
     _clock: IReactorTime
     _ask: Callable[[str, Sequence[str]], Deferred[None]]
-    _most: int
+    most: int
     _lines: dict[str, _Line] = field(factory=dict, init=False)
     _is_paused: bool = field(default=False, init=False)
 
@@ -161,7 +161,7 @@ class Demand:
         if not line.wishes:
             del self._lines[subject]
             return
-        items = list(line.wishes)[: self._most]
+        items = list(line.wishes)[: self.most]
         line.asking = {item: line.wishes.pop(item) for item in items}
         line.earliest = self._clock.seconds() + PAUSE
         self._ask(subject, items).addBoth(self._end, subject, line)

@@ -33,7 +33,7 @@ from zope.interface import implementer
 
 from mdproxy.condition import Condition
 from mdproxy.interfaces import IInventory, SourceState
-from mdproxy.inventory.api import Garbled, Trouble, make_api
+from mdproxy.inventory.api import Garbled, Refused, Trouble, make_api
 from mdproxy.inventory.belief import TICK, Beliefs, Seat
 from mdproxy.inventory.demand import Demand
 from mdproxy.inventory.neutron_ports import is_uuid
@@ -52,6 +52,12 @@ _CONFIRMED: Final = 64
 #: C{lockout_failure_attempts}).
 _PAUSES: Final = (1.0, 15.0)
 _LOCKED: Final = (30.0, 300.0)
+#: After how many seconds without a failure the pauses are short again.
+_FORGIVEN: Final = 60.0
+#: What servers answer to an address that is longer than they take.
+_TOO_LONG: Final = frozenset({400, 414, 431})
+#: How many different problems with ports are remembered.
+_REMEMBERED: Final = 256
 #: How long a bad port is told of that doesn't show again, in refresh intervals.
 _TOLD: Final = 2.5
 #: Who may see everybody's ports (neutron/conf/policies/port.py, C{get_port}).
@@ -127,12 +133,12 @@ class NeutronInventory(Service):
         self._random = random
         self._beliefs = Beliefs(self._enter, config.max_age)
         self._questions = NeutronQuestions(session, config.host, name)
-        self._most = self._questions.room_for_macs()
-        self._demand = Demand(clock, self._ask, self._most)
+        self._demand = Demand(clock, self._ask, self._questions.room_for_macs())
         self._asking: set[Deferred[None]] = set()
         self._is_listing = False
         self._is_away = False
         self._failures = 0
+        self._failed = float("-inf")
         self._troubles: Counter[str] = Counter()
         self._problems: dict[str, float] = {}
         self._routers: dict[str, frozenset[str]] = {}
@@ -297,10 +303,19 @@ class NeutronInventory(Service):
         Look for the ports with some MACs, and confirm some that are known.
         """
         asked = self._clock.seconds()
-        room = max(0, self._most - len(macs))
+        room = max(0, self._demand.most - len(macs))
         known = self._beliefs.eldest(network, min(room, _CONFIRMED))
         both = list(dict.fromkeys([*macs, *known]))
-        found = await self._questions.ports_with(network, both)
+        try:
+            found = await self._questions.ports_with(network, both)
+        except Refused as refused:
+            if refused.status not in _TOO_LONG or len(both) < 2:
+                raise
+            # Some servers take less than Neutron's own did.
+            half = self._demand.most = len(both) // 2
+            for some in (both[:half], both[half:]):
+                await self._read_seats(network, some)
+            return
         self._note_problems(found.problems)
         for mac in both:
             self._learn((network, mac), found, asked)
@@ -343,7 +358,8 @@ class NeutronInventory(Service):
         Take note of an answer.
         """
         self._success = self._clock.seconds()
-        self._failures = 0
+        if self._success - self._failed > _FORGIVEN:
+            self._failures = 0
         self._is_away = False
         self.condition.become(SourceState.LIVE, self._problem())
         self._demand.resume()
@@ -358,12 +374,14 @@ class NeutronInventory(Service):
             self.log.failure("Neutron's answer can't be understood", failure)
             trouble = Garbled(f"it can't be understood: {type(trouble).__name__}")
         self._troubles[trouble.kind] += 1
+        self._failed = self._clock.seconds()
+        was_well = self.state in (SourceState.STARTING, SourceState.LIVE)
         if not isinstance(trouble, NoToken):
             self._is_away = trouble.is_away
         self.condition.become(self._without(), str(trouble))
         self._demand.pause()
         self._demand.release()
-        if self._next_list is None or not self._failures:
+        if was_well or self._next_list is None:
             self._failures += 1
             self._plan_again(trouble)
 
@@ -398,7 +416,8 @@ class NeutronInventory(Service):
         """
         now = self._clock.seconds()
         for problem in problems:
-            self._problems[problem] = now
+            if problem in self._problems or len(self._problems) < _REMEMBERED:
+                self._problems[problem] = now
 
     def _forget_problems(self, now: float) -> None:
         """
