@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import base64
 import gzip
+import pwd
+import stat
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.lookup.decision import eui64
 from tests.lab.guest import Answer, Guest, Talk, request
-from tests.lab.haproxies import STRANGER, Haproxy, HaproxyHost
+from tests.lab.haproxies import STRANGER, USER, Haproxy, HaproxyHost
 from tests.lab.mirror import BYTES, LARGE
 from tests.lab.neutron_host import ROUTER_PORT, require_neutron
 from tests.lab.proxy import Proxy
@@ -39,10 +41,13 @@ class HaproxyTests(SynchronousTestCase):
         self.host.__enter__()
         self.addCleanup(self.host.__exit__, None, None, None)
 
-    def start(self, *haproxies: Haproxy, **listener: Any) -> None:
+    def start(
+        self, *haproxies: Haproxy, twistd: tuple[str, ...] = (), **listener: Any
+    ) -> None:
         """
         Start Nova's mirror, the proxy and haproxies.
 
+        @param twistd: Options of C{twistd}.
         @param listener: Options of the listener, other than usual.
         """
         self.host.start_mirror()
@@ -54,6 +59,7 @@ class HaproxyTests(SynchronousTestCase):
                 "listener:agent": {**self.host.listener, **listener},
                 "hold": {"other": "1"},
             },
+            twistd=twistd,
         )
         self.proxy.start()
         self.addCleanup(self.check_log)
@@ -231,10 +237,15 @@ class HaproxyTests(SynchronousTestCase):
     def test_router(self) -> None:
         """
         Of a router haproxy tells only which: the instance is known by the device that
-        has its address.
+        has its address.  The proxy is not root by then, and its socket is haproxy's.
         """
         router = self.host.add_router("dan", "eve")
-        self.start(Haproxy(router, host="::", port=ROUTER_PORT))
+        unprivileged = ("--uid", STRANGER, "--gid", STRANGER)
+        haproxy = Haproxy(router, host="::", port=ROUTER_PORT)
+        self.start(haproxy, twistd=unprivileged, mode="deduce")
+        made = self.host.socket.stat()
+        self.assertEqual(pwd.getpwuid(made.st_uid).pw_name, USER)
+        self.assertEqual(stat.S_IMODE(made.st_mode), 0o644)
         for number, hostname in enumerate(("dan", "eve"), 1):
             answer = self.ask(hostname)
             self.assert_is(answer, hostname)
