@@ -644,3 +644,21 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual(verdict.evidence.reason, Reason.PORT_MISMATCH)
         history.go("bridge", PLAIN, MAC, "tap0")
         self.assertIsInstance(history.lookup.verdict(caller), Identity)
+
+    def test_turned_by_way_of_nothing(self) -> None:
+        """
+        An entry that was turned away, forgotten and turned back was turned twice: that
+        it came back from the MAC of a port that is gone excuses nothing.
+        """
+        history = History(Policy())
+        history.go("plug", "red", OTHER_MAC, "i-old", frozenset({ADDRESS}))
+        history.go("read", "memory")
+        history.go("unplug", "red", OTHER_MAC)
+        history.go("read", "memory")
+        caller = Caller(PLAIN, ADDRESS, MAC, since=history.clock.seconds())
+        self.assertIsInstance(history.lookup.verdict(caller), Identity)
+        for mac in (OTHER_MAC, None, MAC):
+            history.go("point", PLAIN, ADDRESS, mac)
+        verdict = history.lookup.verdict(caller)
+        assert isinstance(verdict, Refusal)
+        self.assertEqual(verdict.evidence.reason, Reason.FRAME_MISMATCH)
