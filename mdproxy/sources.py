@@ -2,8 +2,10 @@
 """
 Everything that keeps a book current, and how it is replaced in use.
 
-What a reload of the configuration adds is started, and has read everything, before
-what it removes is withdrawn: a port that both know is known at every moment.
+What a reload of the configuration adds is started, and has read every file that it
+reads, before what it removes is withdrawn: a port that both know is known at every
+moment.  An inventory that has to connect first knows nothing until then; who asks
+meanwhile waits, for it is starting.
 """
 
 from __future__ import annotations

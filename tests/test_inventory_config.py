@@ -4,6 +4,7 @@ Tests for L{mdproxy.inventory_config}.
 
 from __future__ import annotations
 
+from mdproxy import inventory_config
 from tests.test_config import ConfigCase
 
 LISTENER = "[listener:br0]\n"
@@ -27,6 +28,17 @@ class InventoriesTests(ConfigCase):
             [fault] = self.faults(f"inventories = {value}\n")
             self.assertTrue(fault.startswith("[DEFAULT] inventories: "), fault)
             self.assertIn(words, fault)
+
+    def test_treq(self) -> None:
+        """
+        Neutron takes a package that not everybody has installed; how it is installed
+        the fault says.
+        """
+        self.patch(inventory_config, "find_spec", lambda name: None)
+        faults = self.faults("inventories = static, neutron\n")
+        self.assertIn("[DEFAULT] inventories: neutron needs treq", faults[0])
+        self.assertIn("pip install mdproxy[neutron]", faults[0])
+        self.assertEqual(self.load("inventories = static\n").notes, ())
 
     def test_default_project(self) -> None:
         """

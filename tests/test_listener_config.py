@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from fnmatch import fnmatchcase
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -276,6 +277,23 @@ class ListenerTests(ConfigCase):
         for number, listener in enumerate(listeners):
             expected = any(_clash(listener, other) for other in listeners[:number])
             self.assertEqual(bool(list(found.clashes(listener))), expected)
+
+    @given(
+        st.lists(st.text("ab*?[]!-", min_size=1, max_size=5), min_size=2, max_size=2),
+        st.text("ab-", max_size=5),
+    )
+    def test_shared_namespaces(self, ends: list[str], name: str) -> None:
+        """
+        Where any namespace is matched by patterns of two listeners they clash.
+        """
+        found = _Places()
+        clashes = [
+            list(found.clashes(NamespacesConfig(word, (f"q-{end}",), 80, 81)))
+            for word, end in zip("ab", ends, strict=True)
+        ]
+        self.assertEqual(clashes[0], [])
+        if all(fnmatchcase(f"q-{name}", f"q-{end}") for end in ends):
+            self.assertNotEqual(clashes[1], [])
 
     def test_many_listeners(self) -> None:
         """
