@@ -16,7 +16,7 @@ within L{DOUBT} seconds of a turn is refused, and whatever is refused without a 
 the entry, or because of it, is told so in a way that makes haproxy close its connection
 with the instance (L{RelayedChannel<mdproxy.http.relayed.RelayedChannel>}): none lives
 from before the turn until after the doubt.  Where it can't be made to, which is so with
-HEAD, all doubts begin anew.
+HEAD, all doubts behind that haproxy begin anew.
 
 What is left: requests that haproxy itself refuses and never passes on (Neutron's rate
 limit, which is off by default) keep a connection without our knowing; an entry that is
@@ -25,6 +25,7 @@ turned when haproxy has the answer already; and turns before mdproxy started.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import partial
 from typing import Final, Protocol
 
@@ -32,6 +33,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from mdproxy.agent_headers import Forwarded
+from mdproxy.limits import Seat
 from mdproxy.lookup import Books
 from mdproxy.lookup.decision import is_link_local
 from mdproxy.model import Caller
@@ -68,20 +70,25 @@ class RelayedCallers:
     @ivar _clock: Monotonic time.
     @ivar _identify_by: C{mac}, or C{address}: then the network and the address
         identify, as to Neutron's own agent.
-    @ivar _unbroken: When a connection that should have been was last not broken.
-    @ivar _since: From when on a turn counts for as long as that goes on.
+    @ivar _unbroken: By haproxy, when a connection that should have been was last not
+        broken, the longest ago first; and from when on a turn counts for as long as
+        that goes on.
     """
 
     _books: Books
     _neighbours: Neighbours
     _clock: IReactorTime
     _identify_by: str = "mac"
-    _unbroken: float = field(default=float("-inf"), init=False)
-    _since: float = field(default=float("-inf"), init=False)
+    _unbroken: OrderedDict[Seat, tuple[float, float]] = field(
+        factory=OrderedDict, init=False
+    )
 
-    def find(self, forwarded: Forwarded) -> Caller:
+    def find(self, forwarded: Forwarded, process: Seat) -> Caller:
         """
         Find who asks.
+
+        @param forwarded: What haproxy wrote.
+        @param process: The haproxy.
 
         @return: The caller.  Where its address has no neighbour entry in the namespace,
             or one on each of several devices, its MAC is not known and it is to be
@@ -89,26 +96,32 @@ class RelayedCallers:
         """
         links = self._books.networks.links_in(forwarded.namespace)
         if self._identify_by == "address" and not is_link_local(forwarded.address):
-            return self._by_address(forwarded, links)
+            return self._by_address(forwarded, process, links)
         self._neighbours.drain()
         seen = self._seen(links, forwarded.address)
         if len(seen) != 1:
-            again = partial(self.find, forwarded)
+            again = partial(self.find, forwarded, process)
             place, address = forwarded.place, forwarded.address
             return Caller(place, address, None, probed=True, seek=again)
         [(link, mac)] = seen
-        since = self._trusted_since()
+        since = self._trusted_since(process)
         return Caller(link, forwarded.address, mac, probed=True, since=since)
 
-    def note_unbroken(self) -> None:
+    def note_unbroken(self, process: Seat) -> None:
         """
-        Learn that a connection lives on at haproxy that should have been broken; nobody
-        need know whose.
+        Learn that a connection lives on that should have been broken; nobody need know
+        whose.
+
+        @param process: The haproxy that has it.
         """
         now = self._clock.seconds()
-        if now - self._unbroken >= DOUBT:
-            self._since = now - DOUBT
-        self._unbroken = now
+        while self._unbroken:
+            eldest, (latest, _since) = next(iter(self._unbroken.items()))
+            if now - latest < DOUBT:
+                break
+            del self._unbroken[eldest]
+        _latest, since = self._unbroken.pop(process, (now, now - DOUBT))
+        self._unbroken[process] = now, since
 
     def _seen(self, links: list[str], address: str) -> list[tuple[str, str]]:
         """
@@ -122,14 +135,17 @@ class RelayedCallers:
                 return seen
         return []
 
-    def _trusted_since(self) -> float:
+    def _trusted_since(self, process: Seat) -> float:
         """
         Tell since when an entry must not have been turned.
         """
         now = self._clock.seconds()
-        return self._since if now - self._unbroken < DOUBT else now - DOUBT
+        latest, since = self._unbroken.get(process, (now, now))
+        return min(since, now - DOUBT) if now - latest < DOUBT else now - DOUBT
 
-    def _by_address(self, forwarded: Forwarded, links: list[str]) -> Caller:
+    def _by_address(
+        self, forwarded: Forwarded, process: Seat, links: list[str]
+    ) -> Caller:
         """
         Find the network where the address alone identifies: of a router's networks, the
         one that has a port with it.
@@ -140,7 +156,7 @@ class RelayedCallers:
             names = {books.networks.name_of(link) for link in links}
             fitting = [name for name in names if books.ports.by_address(name, address)]
             if len(fitting) != 1:
-                again = partial(self.find, forwarded)
+                again = partial(self.find, forwarded, process)
                 return Caller(place, address, None, "address", seek=again)
             [place] = fitting
         return Caller(place, address, None, "address")

@@ -22,6 +22,9 @@ PORTS = ("c0ffee00-1234-4fd3-9a62-5d8e1c1d0003", "beef0000-1234-4fd3-9a62-5d8e1c
 DOORS = tuple(f"{GATE}/qr-{port[:PREFIX]}" for port in PORTS)
 OTHER_NETWORK = "0b0b0b0b-4e5f-6071-8293-a4b5c6d7e8f9"
 
+#: A haproxy.
+PROCESS = ("agent", "process 12")
+
 FROM_NETWORK = Forwarded(DHCP, NETWORK, ADDRESS)
 FROM_ROUTER = Forwarded(GATE, None, ADDRESS)
 
@@ -53,7 +56,7 @@ class _Callers(SynchronousTestCase):
         """
         Find a caller.
         """
-        return self.callers.find(forwarded)
+        return self.callers.find(forwarded, PROCESS)
 
     def point(self, mac: str | None, link: str = LINK, address: str = ADDRESS) -> None:
         """
@@ -228,10 +231,22 @@ class DoubtTests(_Callers):
         self.turn()
         for _ in range(5):
             self.world.clock.advance(DOUBT - 1)
-            self.callers.note_unbroken()
+            self.callers.note_unbroken(PROCESS)
             self.assertEqual(self.world.refusal(self.find())[0], Reason.FRAME_MISMATCH)
         self.world.clock.advance(DOUBT + 1)
         self.assertEqual(self.world.identified(self.find()), "i-1")
+
+    def test_unbroken_elsewhere(self) -> None:
+        """
+        What lives on at another haproxy is nothing to those behind this one; and of
+        haproxies that are gone nothing is remembered.
+        """
+        self.turn()
+        for number in range(5):
+            self.world.clock.advance(DOUBT / 4)
+            self.callers.note_unbroken(("agent", str(number)))
+        self.assertEqual(self.world.identified(self.find()), "i-1")
+        self.assertEqual(len(self.callers._unbroken), 4)
 
     def test_unbroken_later(self) -> None:
         """
@@ -240,7 +255,7 @@ class DoubtTests(_Callers):
         self.turn()
         self.world.clock.advance(DOUBT + 1)
         for _ in range(5):
-            self.callers.note_unbroken()
+            self.callers.note_unbroken(PROCESS)
             self.assertEqual(self.world.identified(self.find()), "i-1")
             self.world.clock.advance(DOUBT - 1)
 

@@ -11,7 +11,7 @@ from mdproxy.agent_headers import Forwarded
 from mdproxy.http.front import ChannelBounds
 from mdproxy.http.parsing import RequestBounds
 from mdproxy.http.relayed import RelayedChannel
-from mdproxy.limits import Shares
+from mdproxy.limits import Seat, Shares
 from mdproxy.model import Caller
 from tests.playbook import Asked, Playbook, Wire
 
@@ -40,31 +40,35 @@ class Callers:
 
     @ivar macs: The MACs of addresses.
     @ivar unbroken: How many connections live on though they should not.
+    @ivar processes: Whom all that came from.
     """
 
     macs: dict[str, str] = field(
         factory=lambda: {RED: "02:00:00:00:00:05", BLUE: "02:00:00:00:00:06"}
     )
     unbroken: int = 0
+    processes: set[Seat] = field(factory=set)
 
-    def find(self, forwarded: Forwarded) -> Caller:
+    def find(self, forwarded: Forwarded, process: Seat) -> Caller:
         """
         Provide C{Callers.find}.
         """
+        self.processes.add(process)
         mac = self.macs.get(forwarded.address)
         if mac is None:
             return Caller(
                 forwarded.place,
                 forwarded.address,
                 None,
-                seek=lambda: self.find(forwarded),
+                seek=lambda: self.find(forwarded, process),
             )
         return Caller(LINK, forwarded.address, mac, probed=True)
 
-    def note_unbroken(self) -> None:
+    def note_unbroken(self, process: Seat) -> None:
         """
         Provide C{Callers.note_unbroken}.
         """
+        self.processes.add(process)
         self.unbroken += 1
 
 
@@ -174,6 +178,7 @@ class PerRequestTests(_Conversation):
             self.asked(), [((RED, BLUE)[n % 2], b"/%d" % n) for n in range(6)]
         )
         self.assertEqual({a.caller.network for a in self.book.script.asked}, {LINK})
+        self.assertEqual(self.callers.processes, {PROCESS.holder})
 
     def test_pipelined(self) -> None:
         """

@@ -36,14 +36,16 @@ class Callers(Protocol):
     Who knows callers by what another proxy says of them.
     """
 
-    def find(self, forwarded: Forwarded) -> Caller:
+    def find(self, forwarded: Forwarded, process: Seat) -> Caller:
         """
         Find who asks.
+
+        @param process: The other proxy.
         """
 
-    def note_unbroken(self) -> None:
+    def note_unbroken(self, process: Seat) -> None:
         """
-        Learn that a connection lives on that should have been broken.
+        Learn that a connection of another proxy lives on that should have been broken.
         """
 
 
@@ -143,7 +145,7 @@ class RelayedChannel(Channel):
             self._end()
             return
         if self._cuts:
-            self._callers.note_unbroken()
+            self._note_unbroken()
         super().finish()
 
     def mistrust(self) -> None:
@@ -163,7 +165,7 @@ class RelayedChannel(Channel):
             super().abort()
         elif request.method == b"HEAD":
             # Its answers have no length that could be missed.
-            self._callers.note_unbroken()
+            self._note_unbroken()
             super().abort()
         else:
             answering, self._answering = self._answering, None
@@ -182,7 +184,7 @@ class RelayedChannel(Channel):
             return
         self._front.refused[str(bad.status)] += 1
         # Its method may have been HEAD.
-        self._callers.note_unbroken()
+        self._note_unbroken()
         self._cut_short(bad.status)
 
     def _cut_short(self, status: int) -> None:
@@ -220,10 +222,18 @@ class RelayedChannel(Channel):
         """
         Find who asks; whoever looks again has us attend to whom it found.
         """
-        caller = self._callers.find(forwarded)
+        assert self._caller is not None
+        caller = self._callers.find(forwarded, self._caller.holder)
         if caller.seek is None:
             return caller
         return evolve(caller, seek=partial(self._seek, forwarded))
+
+    def _note_unbroken(self) -> None:
+        """
+        Tell that a connection behind this one lives on.
+        """
+        assert self._caller is not None
+        self._callers.note_unbroken(self._caller.holder)
 
     def _seek(self, forwarded: Forwarded) -> Caller:
         """
