@@ -179,6 +179,7 @@ def load(files: Sequence[str], dirs: Sequence[str] = ()) -> Config:
     listeners = read_listeners(settings)
     secret, upstream = find_secret(settings), read_upstream(settings)
     inventories = read_inventories(settings)
+    _note_strangers(settings, listeners, inventories)
     config = Config(
         secret=secret,
         upstream=upstream,
@@ -227,6 +228,32 @@ def _plain(settings: Settings, section: str, kind: type[_Plain]) -> _Plain:
     Fill a value whose fields are the options of a section.
     """
     return kind(**{name: settings.value(section, name) for name in fields_dict(kind)})
+
+
+def _note_strangers(
+    settings: Settings, listeners: Sequence[AnyListener], inventories: Sequence[str]
+) -> None:
+    """
+    Point out namespaces in which no inventory knows anybody.
+    """
+    for listener in listeners:
+        if isinstance(listener, ListenerConfig):
+            continue
+        section = LISTENER + listener.name
+        if set(inventories) <= {"libvirt"}:
+            text = (
+                "in namespaces nobody is known: libvirt knows the ports on bridges of "
+                "listeners alone; inventories = ovn or neutron know these"
+            )
+            settings.note(section, "namespaces", text)
+        elif not {"ovn", "neutron"} & set(inventories) and any(
+            pattern.startswith("qrouter-") for pattern in listener.namespaces
+        ):
+            text = (
+                "in namespaces of routers (qrouter-) nobody is known: inventories = "
+                "ovn or neutron know which networks a router is on"
+            )
+            settings.note(section, "namespaces", text)
 
 
 def _filled(settings: Settings, section: str, option: str) -> str:

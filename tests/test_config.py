@@ -326,6 +326,28 @@ class LoadTests(ConfigCase):
         [note] = config.notes
         self.assertIn("without a meaning here: metadata_workers, debug", note)
 
+    def test_strangers_are_noted(self) -> None:
+        """
+        Namespaces in which no inventory can know anybody are noted.
+        """
+        everywhere = "[listener:a]\nkind = namespaces\n"
+        for inventories, rest, words in (
+            ("static", everywhere, "in namespaces of routers (qrouter-) nobody"),
+            ("libvirt", everywhere, "in namespaces nobody is known: libvirt knows"),
+            (
+                "libvirt",
+                "[listener:a]\nkind = socket\npath = /x\n",
+                "in namespaces nobody is known",
+            ),
+            ("static", f"{everywhere}namespaces = ovnmeta-*\n", None),
+            ("libvirt, ovn", everywhere, None),
+            ("libvirt", "[listener:br0]\n", None),
+        ):
+            notes = self.load(f"inventories = {inventories}\n", rest).notes
+            self.assertEqual(len(notes), words is not None, notes)
+            if words is not None:
+                self.assertIn(f"[listener:a] namespaces: {words}", notes[0])
+
     def test_paths_are_not_empty(self) -> None:
         """
         An inventory without a path is a fault.

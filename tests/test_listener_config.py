@@ -122,7 +122,7 @@ class ListenerTests(ConfigCase):
         """
         Without a word a listener in namespaces serves all of Neutron's.
         """
-        config = self.load(rest="[listener:a]\nkind = namespaces\n")
+        config = self.load("inventories = ovn\n", "[listener:a]\nkind = namespaces\n")
         patterns = ("qdhcp-*", "qrouter-*", "ovnmeta-*")
         self.assertEqual(config.listeners, (NamespacesConfig("a", patterns, 80, 9697),))
         self.assertEqual(config.notes, ())
@@ -146,7 +146,7 @@ class ListenerTests(ConfigCase):
         """
         A socket that everybody may open, or that identifies as Neutron does, is noted.
         """
-        rest = "[listener:a]\nkind = socket\npath = /x\n"
+        rest = "[listener:a]\nkind = socket\npath = /x\nnamespaces = ovnmeta-*\n"
         self.assertEqual(self.load(rest=rest).notes, ())
         [note] = self.load(rest=f"{rest}mode = all\n").notes
         self.assertIn("[listener:a] mode: all is weaker than group", note)
