@@ -202,6 +202,13 @@ class Door(ServerFactory):
         """
         return Channel(self._front, self.find_caller)
 
+    def logPrefix(self) -> str:
+        """
+        Provide C{ILoggingContext.logPrefix}: Twisted logs that it listens, and so can
+        say for which network.
+        """
+        return self.network
+
     def find_caller(self, transport: Any) -> Caller | None:
         """
         Say who opened a connection, as far as this host can see.

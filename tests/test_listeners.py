@@ -23,6 +23,7 @@ from twisted.internet.endpoints import (
     connectProtocol,
 )
 from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import ILoggingContext
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -616,6 +617,14 @@ class FindCallerTests(ListenerTestCase):
                 Caller("red", "10.0.0.5", None, identify_by),
             )
             self.assertEqual(self.neighbours.probes, [])
+
+    def test_log_names_network(self) -> None:
+        """
+        Where Twisted logs that something listens it says for which network.
+        """
+        self.make_listener()
+        self.assertTrue(ILoggingContext.providedBy(self.listener._door))
+        self.assertEqual(self.listener._door.logPrefix(), "red")
 
     def test_no_peer(self) -> None:
         """
