@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import ResponseFailed
 from twisted.web.iweb import IAgent
@@ -322,6 +323,19 @@ class NetworkTests(TestCase):
         for host in ("127.0.0.1", "localhost", "localhost"):
             answer = await self.ask(api, port, host)
             self.assertEqual(answer.value, {"ports": []})
+
+    async def test_quiet(self) -> None:
+        """
+        Connections are not logged.
+        """
+        port = self.serve(self.files.server)
+        events: list[Any] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        await self.ask(self.api(str(self.files.ca)), port)
+        ours = [event for event in events if "HTTP11Client" in str(event)]
+        self.assertEqual(ours, [])
 
     async def test_refused(self) -> None:
         """

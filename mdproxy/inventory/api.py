@@ -35,7 +35,12 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    ResponseDone,
+    _HTTP11ClientFactory,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
@@ -423,6 +428,14 @@ def _name_trouble(failure: Failure, what: str) -> Failure:
     return Failure(Unreachable(f"{what} can't be asked: {kind}"))
 
 
+class _Quiet(_HTTP11ClientFactory):
+    """
+    Makes connections without two lines in the log for each.
+    """
+
+    noisy = False
+
+
 @implementer(IPolicyForHTTPS)
 @define(eq=False)
 class _Policy:
@@ -462,6 +475,8 @@ def make_api(reactor: Any, cafile: str, insecure: bool, timeout: float) -> Api:
     """
     root = None if insecure else _trusted(cafile)
     pool = HTTPConnectionPool(reactor)
+    # Twisted (26.10) has no other way to say so.
+    pool._factory = _Quiet
     agent = Agent(reactor, _Policy(root), connectTimeout=timeout, pool=pool)
     return Api(agent, reactor, timeout, pool)
 
