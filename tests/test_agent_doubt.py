@@ -219,6 +219,21 @@ class ThiefTests(SynchronousTestCase):
                 host.world.clock.advance(DOUBT / 3)
             self.assertNotIn(_DATA, host.ask(connection, "get"), kind)
 
+    def test_longest(self) -> None:
+        """
+        Nor where he turns the entry back right after an answer, and uses up all the
+        time that haproxy gives him for the next question.
+        """
+        host = Host()
+        host.point(OTHER_MAC)
+        connection = host.connect()
+        self.assertIn(b" 404 ", host.ask(connection, "get"))
+        host.point(MAC)
+        host.world.clock.advance(connection.until - host.now)
+        heard = host.ask(connection, "get")
+        self.assertTrue(heard)
+        self.assertNotIn(_DATA, heard)
+
     def test_victim(self) -> None:
         """
         The victim is answered, before it all and when the doubt has ended.
