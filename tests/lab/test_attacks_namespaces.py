@@ -9,7 +9,6 @@ ways; C{script/test-long} does.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,10 +24,9 @@ from tests.lab.proxy import Proxy
 from tests.lab.rogue import Attacker
 from tests.lab.stage import wait_for
 from tests.lab.tenants import Tenants, link_local, neutron_proxy, on_network
-from tests.lab.test_takeover import SIEGES
+from tests.lab.test_takeover import IS_LONG, SIEGES
 from tests.lab.world import METADATA_ADDRESS, METADATA_ADDRESS6, require
 
-_IS_LONG = os.environ.get("MDPROXY_ATTACKS") == "long"
 _TARGET = "/openstack/latest/meta_data.json"
 
 
@@ -245,11 +243,11 @@ class NamespaceAttackTests(LabTestCase):
         before.
         """
         proxy = self.start_devnova()
-        self.check(self.attack_all("hurry", 400 if _IS_LONG else 25))
+        self.check(self.attack_all("hurry", 400 if IS_LONG else 25))
         # Those that wait for what the kernel sends again much later are for the long
         # run.
-        ways = SIEGES if _IS_LONG else [way for way in SIEGES if "late" not in way]
-        for at in range(len(SIEGES) if _IS_LONG else 1):
+        ways = SIEGES if IS_LONG else [way for way in SIEGES if "late" not in way]
+        for at in range(len(SIEGES) if IS_LONG else 1):
             self.check(self.attack_all("besiege", 1, (*ways[at:], *ways[:at])))
         self.assertGreater(proxy.status()["proxy"]["counts"]["requests"], 100)
         self.check_victims()
