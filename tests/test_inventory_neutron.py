@@ -200,7 +200,7 @@ class NeutronInventoryTests(SynchronousTestCase):
         seen: list[Any] = []
 
         def bad(request: Any) -> Any:
-            if b"mac_address" not in request.uri:
+            if b"mac_address=" not in request.uri:
                 return None
             seen.append(request)
             return with_status(400)(request)
@@ -219,7 +219,7 @@ class NeutronInventoryTests(SynchronousTestCase):
         self.start()
 
         def half(request: Any) -> Any:
-            is_list = b"mac_address" not in request.uri
+            is_list = b"mac_address=" not in request.uri
             return None if is_list else with_status(500)(request)
 
         self.stub.fault = half
@@ -260,8 +260,32 @@ class NeutronInventoryTests(SynchronousTestCase):
         The host's ports are read about every interval, and not all hosts at once.
         """
         self.start(refresh_interval=100.0)
+        times: list[float] = []
+
+        def note(request: Any) -> None:
+            times.append(self.reactor.seconds())
+
+        self.stub.fault = note
         self.pass_time(1000)
-        self.assertIn(len(self.stub.questions()), range(9, 13))
+        gaps = [b - a for a, b in pairwise(times)]
+        self.assertIn(len(gaps), range(7, 12))
+        self.assertGreater(min(gaps), 79)
+        self.assertLess(max(gaps), 121)
+        self.assertGreater(max(gaps) - min(gaps), 5)
+
+    def test_failures_together(self) -> None:
+        """
+        Questions that fail together are one failure: a second later it is tried again.
+        """
+        self.start()
+        self.stub.fault = only_neutron(silent)
+        self.refresh(1)
+        self.refresh(1, OTHER_NETWORK)
+        self.pass_time(5.2)
+        self.assertEqual(self.inventory.describe()["failures"], {"timeout": 2})
+        self.stub.fault = None
+        self.pass_time(1)
+        self.assertEqual(self.inventory.state, SourceState.LIVE)
 
     def test_moved_port(self) -> None:
         """

@@ -146,16 +146,27 @@ class NeutronQuestionsTests(SynchronousTestCase):
         """
         links = [{"rel": "next", "href": "http://neutron:9696/v2.0/ports"}]
         page = {"ports": [port_json(1)], "ports_links": links}
-        self.stub.fault = only_neutron(with_body(json.dumps(page).encode()))
+        body = with_body(json.dumps(page).encode())
+        seen: list[Any] = []
+
+        def fault(request: Any) -> Any:
+            seen.append(request.uri)
+            return body(request)
+
+        self.stub.fault = only_neutron(fault)
         asked = Deferred.fromCoroutine(self.questions.ports_here(None))
         self.failureResultOf(asked, Garbled)
+        self.assertEqual(len(self.stub.logins), 1)
+        self.assertEqual(len(seen), 2)
 
     def test_subport(self) -> None:
         """
         A subport is its parent's instance's, found by the trunks of its project; it is
         here if its parent is (row 14).
         """
-        child = port_json(2, device_owner="trunk:subport", device_id="")
+        child = port_json(
+            2, device_owner="trunk:subport", device_id="", binding__host_id=""
+        )
         lone = port_json(3, device_owner="trunk:subport", device_id="")
         parent = port_json(9, network_id=OTHER_NETWORK)
         self.stub.put(child, lone, parent)
