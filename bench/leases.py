@@ -31,6 +31,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall, deferLater
+from twisted.python.failure import Failure
 
 from bench.lease_writers import WRITERS, address_of
 from mdproxy.interfaces import SourceState
@@ -147,6 +148,14 @@ class _Writing(ProcessProtocol):
             waiting, self._waiting = self._waiting, None
             line, self._rest = self._rest, b""
             waiting.callback(line)
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        Whoever waits for an answer will not get one.
+        """
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.errback(reason)
 
     def answer(self) -> Deferred[bytes]:
         """
@@ -286,7 +295,7 @@ async def _measure_real(size: int, cycles: int) -> str:
             "--dhcp-lease-max=20000",
             f"--dhcp-leasefile={leases}",
         )
-        watch = await _start("watch", leases, 0)
+        watch = await _start("watch", leases.parent, 0)
         book, pulse, result = _Book(), _Pulse(), _Result()
         watcher = _watcher("dnsmasq", leases, book)
         pulse.start()
@@ -312,7 +321,7 @@ async def _real_cycle(
     client = segment.ask(1)
     await _until(lambda: any(map(_is_new, book.learnt)))
     address = next(filter(_is_new, book.learnt))
-    result.given.append(book.learnt[address] - await watch.do("add", 0))
+    result.given.append(book.learnt[address] - await _began(watch))
     await _until(lambda: "obtained" in client.said())
     await deferLater(reactor, _REST)
     await watch.do("turn", 0)
@@ -320,8 +329,18 @@ async def _real_cycle(
     book.forgotten.clear()
     client.process.terminate()
     await _until(lambda: address in book.forgotten)
-    result.ended.append(book.forgotten[address] - await watch.do("add", 0))
+    result.ended.append(book.forgotten[address] - await _began(watch))
     client.process.wait()
+
+
+async def _began(watch: _Writing) -> float:
+    """
+    Ask when something was written; we may have been told before the other process was,
+    so that the difference is less than nothing.
+    """
+    while not (began := await watch.do("add", 0)):
+        await deferLater(reactor, 0.001)
+    return began
 
 
 def _is_new(address: str) -> bool:
@@ -342,9 +361,20 @@ async def _measure_all(cycles: int, kinds: list[str], with_real: bool) -> None:
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for kind in kinds:
         for size in _SIZES:
+            _settle()
             print(await _measure(kind, size, cycles), flush=True)
     for size in _SIZES if with_real else ():
+        _settle()
         print(await _measure_real(size, cycles), flush=True)
+
+
+def _settle() -> None:
+    """
+    Have what the last case left taken away, and what is there kept out of the garbage
+    collector's sight, as the service has it.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> None:
@@ -359,7 +389,6 @@ def main() -> None:
     told = parser.parse_args()
 
     def begin() -> None:
-        gc.freeze()
         measuring = _measure_all(told.cycles, told.kinds or kinds, told.real)
         done: Deferred[None] = ensureDeferred(measuring)
         done.addErrback(lambda failure: print(failure.getTraceback()))

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 #: For how many seconds work goes on in one turn of the reactor.
-SLICE: Final = 0.003
+SLICE: Final = 0.002
 
 
 @define(eq=False)
