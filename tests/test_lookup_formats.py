@@ -80,3 +80,10 @@ class LinesTests(SynchronousTestCase):
         self.assertFalse(lines.is_whole)
         self.assertEqual(lines.cut(b"x\nb\n"), [b"b"])
         self.assertTrue(lines.is_whole)
+        # It makes no difference how it comes.
+        self.assertEqual(
+            lines.cut(b"c\n" + b"x" * (MAX_LINE + 1) + b"\nd\n"), [b"c", b"d"]
+        )
+        self.assertEqual(lines.cut(b"x" * MAX_LINE), [])
+        self.assertEqual(lines.cut(b"x\n"), [])
+        self.assertEqual(lines.too_long, 3)

@@ -177,6 +177,10 @@ class Lines:
         if lines and self._is_skipping:
             del lines[0]
             self._is_skipping = False
+        if max(map(len, lines), default=0) > MAX_LINE:
+            short = [line for line in lines if len(line) <= MAX_LINE]
+            self.too_long += len(lines) - len(short)
+            lines = short
         if self._is_skipping or len(self._rest) > MAX_LINE:
             if not self._is_skipping:
                 self.too_long += 1
