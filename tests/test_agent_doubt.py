@@ -64,7 +64,7 @@ class Connection:
     @ivar until: When haproxy closes it, if nothing whole is asked on it.
     """
 
-    holder: str | None
+    holder: str
     until: float
 
 
@@ -75,9 +75,12 @@ class Host:
     @ivar connections: Those that were made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rate: float = 0.2, burst: int = 3) -> None:
         """
         Begin with a victim who is known, and a thief with a port of his own.
+
+        @param rate: How often an instance may ask, in a second.
+        @param burst: How often it may at once.
         """
         self.world = world = World()
         world.books.networks.attach(LINK, NETWORK)
@@ -93,7 +96,7 @@ class Host:
             Shares(4, 64, 1000),
             Shares(8),
             Hold(),
-            Rates(0.2, 3),
+            Rates(rate, burst),
         )
         self.callers = RelayedCallers(world.books, world.neighbours, world.clock)
         sweep = Sweep(world.clock)
@@ -120,9 +123,13 @@ class Host:
 
     def connect(self) -> Connection:
         """
-        Let whoever has the address connect.
+        Let whoever has the address connect; where nobody has it the victim answers when
+        the kernel asks.
         """
         holder = self.world.neighbours.kernel.get((LINK, ADDRESS))
+        if holder is None:
+            self.point(MAC)
+            holder = MAC
         connection = Connection(holder, self.now + _REQUEST)
         self.connections.append(connection)
         return connection
@@ -212,6 +219,7 @@ class ThiefTests(SynchronousTestCase):
         for kind in sorted(_QUESTIONS):
             host = Host()
             host.point(OTHER_MAC)
+            host.world.clock.advance(DOUBT + 1)
             connection = host.connect()
             host.point(MAC)
             for _ in range(8):
@@ -226,13 +234,49 @@ class ThiefTests(SynchronousTestCase):
         """
         host = Host()
         host.point(OTHER_MAC)
+        # Until then every connection is broken.
+        host.world.clock.advance(DOUBT + 1)
         connection = host.connect()
-        self.assertIn(b" 404 ", host.ask(connection, "get"))
+        self.assertNotIn(_DATA, host.ask(connection, "get"))
+        self.assertEqual(connection.until, host.now + _KEEP_ALIVE + _REQUEST)
         host.point(MAC)
         host.world.clock.advance(connection.until - host.now)
         heard = host.ask(connection, "get")
         self.assertTrue(heard)
         self.assertNotIn(_DATA, heard)
+
+    def test_forgotten(self) -> None:
+        """
+        Nor where he asks only while the kernel has no entry, so that nobody can see
+        that it was turned.
+        """
+        host = Host()
+        host.point(OTHER_MAC)
+        host.world.clock.advance(DOUBT + 1)
+        connection = host.connect()
+        host.point(MAC)
+        for _ in range(4):
+            host.point(None)
+            host.ask(connection, "get")
+            host.world.clock.advance(DOUBT / 3)
+        host.point(MAC)
+        self.assertNotIn(_DATA, host.ask(connection, "get"))
+
+    def test_too_often(self) -> None:
+        """
+        Nor where he asks so much on other connections that he is refused on this one
+        before anybody looks.
+        """
+        host = Host(0.01, 1)
+        host.point(OTHER_MAC)
+        host.world.clock.advance(DOUBT + 1)
+        connection = host.connect()
+        host.ask(connection, "get")
+        host.point(MAC)
+        host.ask(host.connect(), "get")
+        for _ in range(4):
+            host.world.clock.advance(DOUBT / 3)
+            self.assertNotIn(_DATA, host.ask(connection, "get"))
 
     def test_victim(self) -> None:
         """
