@@ -33,6 +33,9 @@ Signature = tuple[int, int, int, int, int]
 
 #: For how many seconds events are collected; a writer causes several.
 SETTLE = 0.015
+#: The same after the first event that a prompt watch told of; then twice as long each
+#: time.  dnsmasq's first one is that it has emptied its file, and its lines follow.
+_SOON = 0.001
 #: After how many seconds everything is looked at anyway.
 RESCAN = 30.0
 #: The same where events can't be had.
@@ -149,7 +152,8 @@ class DirectoryWatch(Service):
             path where it has come or gone); or with C{None} where any may have: at the
             start and every now and then.
         @param prompt: Tell of the first event at once and collect only what follows,
-            for files of which every moment may be read.
+            for longer and longer while it does, for files of which every moment may be
+            read.
         @param notifier: Opens an inotify descriptor.
         """
         self.polling = True
@@ -166,6 +170,7 @@ class DirectoryWatch(Service):
         self._touched: set[str] = set()
         self._look: IDelayedCall | None = None
         self._tell: IDelayedCall | None = None
+        self._pause = _SOON
 
     def startService(self) -> None:
         """
@@ -297,9 +302,11 @@ class DirectoryWatch(Service):
         """
         self._tell = None
         if not self._touched:
+            self._pause = _SOON
             return
         if self._prompt:
-            self._tell = self._clock.callLater(SETTLE, self._tell_now)
+            self._tell = self._clock.callLater(self._pause, self._tell_now)
+            self._pause = min(2 * self._pause, SETTLE)
         touched = frozenset(self._touched)
         self._touched.clear()
         self._changed(touched)

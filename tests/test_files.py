@@ -405,17 +405,31 @@ class DirectoryWatchTests(SynchronousTestCase):
             self.write(self.two, "second")
             self.reactor.take_events()
         self.assertEqual(len(self.told), 1)
-        self.reactor.advance(SETTLE)
+        self.reactor.advance(0.001)
         self.assertEqual(self.told[1:], [frozenset({first, second})])
+        self.reactor.advance(SETTLE)
         self.write(self.one)
         self.reactor.take_events()
-        self.assertEqual(len(self.told), 2)
-        self.reactor.advance(SETTLE)
-        self.reactor.advance(SETTLE)
         self.assertEqual(self.told[2:], [frozenset({first})])
-        self.write(self.one)
-        self.reactor.take_events()
-        self.assertEqual(len(self.told), 4)
+
+    def test_prompt_but_not_always(self) -> None:
+        """
+        While more and more happens a prompt watch tells of it less and less often.
+        """
+        self.watch = DirectoryWatch(
+            self.reactor,
+            self.reactor,
+            lambda: self.directories,
+            self.told.append,
+            prompt=True,
+        )
+        self.start()
+        for _ in range(1000):
+            self.write(self.one)
+            self.reactor.take_events()
+            self.reactor.advance(0.0005)
+        self.assertGreater(len(self.told), 500 / 15)
+        self.assertLess(len(self.told), 500 / 15 + 6)
 
     def test_overflow(self) -> None:
         """

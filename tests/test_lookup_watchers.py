@@ -273,6 +273,24 @@ class LeaseWatcherTests(SynchronousTestCase):
         self.reactor.advance(30)
         self.assertEqual(self.held(), [1, 2])
 
+    def test_link(self) -> None:
+        """
+        Of a file that is a link to one elsewhere the changes are heard.
+        """
+        elsewhere = self.directory / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "target").write_bytes(_line(1))
+        self.path.symlink_to(elsewhere / "target")
+        self.start()
+        (elsewhere / "target").write_bytes(_line(1) + _line(2))
+        self.reactor.take_events()
+        self.assertEqual(self.held(), [1, 2])
+        (elsewhere / "other").write_bytes(_line(3))
+        self.path.unlink()
+        self.path.symlink_to(elsewhere / "other")
+        self.reactor.settle()
+        self.assertEqual(self.held(), [1, 2, 3])
+
     def test_no_news(self) -> None:
         """
         Where there are no news to be had the file is looked at every second, by the

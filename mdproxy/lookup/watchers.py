@@ -83,6 +83,7 @@ class LeaseWatcher(Service):
         self._kind = KINDS[kind]
         self._path = os.path.abspath(path)
         self._directory, self._basename = os.path.split(self._path)
+        self._target = self._path
         self._naming = naming
         self._epoch = epoch
         self._stores: dict[str, LeaseStore] = {}
@@ -194,10 +195,13 @@ class LeaseWatcher(Service):
 
     def _directories(self) -> Iterable[str]:
         """
-        List the directories that the stores are in, and one in which more may come up.
+        List the directories that the stores are in, and one in which more may come up;
+        that one first where the directories are a pattern.
         """
         if not has_magic(self._directory):
-            return [self._directory]
+            # The file may be a link to one elsewhere.
+            self._target = os.path.realpath(self._path)
+            return {self._directory, os.path.dirname(self._target)}
         parent, pattern = os.path.split(self._directory)
         if has_magic(parent):
             while has_magic(parent):
@@ -232,6 +236,8 @@ class LeaseWatcher(Service):
             return
         for path in paths:
             store = self._kind.store_of(path)
+            if store == self._target:
+                store = self._path
             if store in self._stores or self._is_ours(store):
                 self._want(self._store(store))
             for below in self._below(path):
