@@ -51,8 +51,11 @@ _FRAME_HEAD: Final = 14
 _IDLE_RTT_RETRANS: Final = (44, 68, 100)
 #: What the kernel's ticks hide: a hundred a second at least.
 _TICKS: Final = 0.02
-#: A SYN cookie counts for two minutes at most (C{MAX_SYNCOOKIE_AGE}).
-_OLDEST_COOKIE: Final = 130.0
+#: A SYN cookie counts for two minutes at most (C{MAX_SYNCOOKIE_AGE}); and for no longer
+#: is a SYN-ACK sent again and its ACK waited for: 63 seconds by default, 127 with
+#: C{net.ipv4.tcp_synack_retries = 6} (net/ipv4/inet_connection_sock.c,
+#: C{reqsk_timer_handler}).
+_LONGEST: Final = 130.0
 
 #: A device that is not there yet is looked for again after so many seconds.
 _LOOK: Final = 1.0
@@ -143,7 +146,8 @@ def handshake_age(accepted: socket.socket, has_frame: bool) -> float:
     The kernel's first measure of the way is the time from its SYN-ACK to the peer's
     ACK, by its own clock (net/ipv4/tcp_input.c, C{tcp_synack_rtt_meas}).  Where it sent
     the SYN-ACK again, or made it a SYN cookie, there is none, or one by the time stamp
-    that the peer echoes, who may choose it: that one counts for nothing.
+    that the peer echoes, who may choose it: that one counts for nothing, and it took as
+    long as it can take.
 
     @param accepted: The accepted socket, before anything was sent on it.
     @param has_frame: Whether the kernel kept the opening frame, as it does but for SYN
@@ -158,9 +162,9 @@ def handshake_age(accepted: socket.socket, has_frame: bool) -> float:
         )
     except (OSError, struct.error):
         return inf
-    if not has_frame and not resent:
-        return _OLDEST_COOKIE
-    return idle / 1e3 + rtt / 1e6 + _TICKS if rtt and not resent else inf
+    if resent or not has_frame:
+        return float(idle / 1e3 + _LONGEST)
+    return idle / 1e3 + rtt / 1e6 + _TICKS if rtt else inf
 
 
 class Door(ServerFactory):
