@@ -339,7 +339,14 @@ def _uids(settings: Settings, section: str) -> tuple[int, ...]:
     Find out whose processes may ask at a UNIX socket.
     """
     uids: list[int] = []
-    for text in settings.value(section, "allowed_uids"):
+    names: list[str] = settings.value(section, "allowed_uids")
+    if not names:
+        text = (
+            "is empty: nobody but root and the user that mdproxy runs as may ask; "
+            "Neutron's haproxies commonly run as neutron"
+        )
+        settings.note(section, "allowed_uids", text)
+    for text in names:
         try:
             uid = int(text) if text.isdecimal() else pwd.getpwnam(text).pw_uid
         except (KeyError, ValueError):

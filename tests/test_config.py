@@ -336,7 +336,7 @@ class LoadTests(ConfigCase):
             ("libvirt", everywhere, "in namespaces nobody is known: libvirt knows"),
             (
                 "libvirt",
-                "[listener:a]\nkind = socket\npath = /x\n",
+                "[listener:a]\nkind = socket\npath = /x\nallowed_uids = 7\n",
                 "in namespaces nobody is known",
             ),
             ("static", f"{everywhere}namespaces = ovnmeta-*\n", None),
