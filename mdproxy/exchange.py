@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
@@ -359,8 +359,11 @@ class Exchange:
         Wait for a fact that turns a refusal into an identity.
         """
         left = self.until - self._proxy.clock.seconds()
-        if left <= 0 or (self._end_wait is None and not self._begin_wait()):
+        if left <= 0:
             self._refuse(refusal)
+        elif self._end_wait is None and not self._begin_wait():
+            # Without the wait it proves nothing.
+            self._refuse(evolve(refusal, doubtful=True))
         else:
             self._timer = self._proxy.clock.callLater(left, self.identify)
 

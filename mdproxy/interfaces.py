@@ -76,6 +76,16 @@ class IInventory(ISource):
     with.  Its state decides what an absent port means: C{LIVE} means surely none.
     """
 
+    def is_in_doubt(network: str) -> bool:
+        """
+        Tell whether it would know a network, but not at this moment or not wholly.
+
+        @param network: The network's name.
+
+        @return: C{True} where somebody may be there whom it can't tell now, so that no
+            other inventory's silence proves anything either.
+        """
+
     def refresh(network: str, mac: str | None) -> Deferred[None]:
         """
         Read again what is known about a network, because somebody was missed.

@@ -318,6 +318,7 @@ class MemoryInventory(Service):
     @ivar state: How much its silence is worth.
     @ivar ports: What the outside knows.
     @ivar problem: What is wrong with the outside; nothing can be read while it is set.
+    @ivar in_doubt: The networks that it can't know at this moment.
     @ivar refreshes: The networks and MACs that it was asked to read again for.
     """
 
@@ -336,6 +337,7 @@ class MemoryInventory(Service):
         self.state = SourceState.STARTING
         self.problem: str | None = None
         self.ports: list[Port] = []
+        self.in_doubt: frozenset[str] = frozenset()
         self.refreshes: list[tuple[str, str | None]] = []
         self._book = book
         self._networks = networks
@@ -352,6 +354,12 @@ class MemoryInventory(Service):
         Provide L{IInventory.knows}.
         """
         return network in self._networks
+
+    def is_in_doubt(self, network: str) -> bool:
+        """
+        Provide L{IInventory.is_in_doubt}.
+        """
+        return network in self.in_doubt
 
     def refresh(self, network: str, mac: str | None) -> Deferred[None]:
         """

@@ -164,6 +164,7 @@ class InventoryContract(SourceContract):
         """
         self.start()
         self.assertTrue(self.inventory.knows(self.network))
+        self.assertFalse(self.inventory.is_in_doubt(self.network))
 
     def test_enters_ports(self) -> None:
         """

@@ -407,13 +407,14 @@ class HoldTests(ProxyTestCase):
 
     def test_no_place(self) -> None:
         """
-        A MAC that holds 4 places gets no fifth: it is answered at once; others have
-        places still; places that are given back are free again.
+        A MAC that holds 4 places gets no fifth: it is told at once to come back, for
+        nobody has waited for what may be learnt of it; others have places still; places
+        that are given back are free again.
         """
         self.world.point(STRANGER.mac, "red", STRANGER.address)
         waiting = [self.ask(caller=STRANGER) for _ in range(4)]
         _exchange, fifth = self.ask(caller=STRANGER)
-        self.assert_own_answer(fifth, 404)
+        self.assert_own_answer(fifth, 503)
         _exchange, other = self.ask()
         self.assertTrue(other.silent)
         self.assertEqual(self.proxy.describe()["waiting_for_facts"], 5)
@@ -445,7 +446,7 @@ class HoldTests(ProxyTestCase):
             _exchange, reply = self.ask(caller=Caller("red", f"10.1.0.{number}", mac))
             self.assertTrue(reply.silent)
         _exchange, reply = self.ask()
-        self.assert_own_answer(reply, 404)
+        self.assert_own_answer(reply, 503)
         _exchange, reply = self.ask(caller=Caller("blue", ADDRESS, MAC))
         self.assertTrue(reply.silent)
         self.advance(8.1)
@@ -817,15 +818,16 @@ class LineTests(ProxyTestCase):
     def test_turn_is_passed_on_by_who_is_refused(self) -> None:
         """
         Who was called and is not recognised any more leaves its turn to the next in
-        line, so that everybody is answered.
+        line, so that everybody is answered; who finds no place to wait is told to come
+        back.
         """
         replies = [self.ask()[1] for _ in range(17)]
         self.world.know()
         for _ in range(8):
             self.upstream.answer()
         self.advance(8.25, 0.25)
-        for reply in replies:
-            self.assert_own_answer(reply, 404)
+        statuses = [reply.status for reply in replies]
+        self.assertEqual(sorted(statuses), [404] * 4 + [503] * 13)
 
     def test_turn_is_passed_on_by_a_fault(self) -> None:
         """

@@ -511,6 +511,29 @@ class NeutronInventoryTests(SynchronousTestCase):
         self.assertFalse(self.inventory.knows(NETWORK))
         self.assertTrue(self.inventory.knows(OTHER_NETWORK))
 
+    def test_in_doubt(self) -> None:
+        """
+        It is in doubt about a network while a question about it has had no answer in
+        time, and for some seconds after a failure, for what was asked before is asked
+        anew by whoever still waits; not about networks that it can never know.
+        """
+        self.start()
+        self.assertFalse(self.inventory.is_in_doubt(NETWORK))
+        self.stub.fault = silent
+        self.refresh()
+        self.pass_time(2.2)
+        self.assertTrue(self.inventory.is_in_doubt(NETWORK))
+        self.assertFalse(self.inventory.is_in_doubt("br-red"))
+        self.pass_time(10)
+        self.stub.fault = None
+        while self.inventory.state is not SourceState.LIVE:
+            self.assertTrue(self.inventory.is_in_doubt(NETWORK))
+            self.pass_time(0.1)
+        self.assertTrue(self.inventory.is_in_doubt(NETWORK))
+        self.assertFalse(self.inventory.is_in_doubt("br-red"))
+        self.pass_time(3)
+        self.assertFalse(self.inventory.is_in_doubt(NETWORK))
+
     def test_router_link(self) -> None:
         """
         A caller behind a router's device is found: first the network of the device,

@@ -621,7 +621,8 @@ class OvnInventoryTests(_Case):
     def test_knows(self) -> None:
         """
         It can know networks of Neutron's names only, not those of routers' links, and
-        none with a port whose MAC Neutron does not tell.
+        none with a port whose MAC Neutron does not tell: another inventory may say more
+        of that one, so this is no doubt that goes by.
         """
         self.start()
         other = uuid_of(5)
@@ -633,6 +634,7 @@ class OvnInventoryTests(_Case):
         self.clock.advance(0)
         self.assertFalse(self.inventory.knows(NETWORK))
         self.assertTrue(self.inventory.knows(other))
+        self.assertFalse(self.inventory.is_in_doubt(NETWORK))
         self.assertEqual(self.described["networks_in_doubt"], [NETWORK])
         self.assertEqual(self.inventory.state, SourceState.LIVE)
 
@@ -646,6 +648,8 @@ class OvnInventoryTests(_Case):
         self.server.is_mute = True
         self.clock.advance(0)
         self.assertFalse(self.inventory.knows(uuid_of(5)))
+        self.assertTrue(self.inventory.is_in_doubt(uuid_of(5)))
+        self.assertFalse(self.inventory.is_in_doubt("red"))
         self.assertEqual(self.known(), [ADDRESS])
 
     def test_removed_while_conditions_change(self) -> None:

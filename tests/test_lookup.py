@@ -116,6 +116,23 @@ class VerdictTests(SynchronousTestCase):
         late = evolve(CALLER, since=turned + 1.001)
         self.assertEqual(world.identified(late), "i-1")
 
+    def test_missed_news_are_a_doubt(self) -> None:
+        """
+        Where news were missed nobody knows whether the entry was turned: a caller from
+        before then is refused, and nothing is proven; a turn that was seen is proof.
+        """
+        world = settled()
+        self.assertEqual(world.identified(), "i-1")
+        early = evolve(CALLER, since=world.clock.seconds())
+        world.clock.advance(1)
+        world.books.neighbours.miss("red", world.clock.seconds())
+        self.assertEqual(world.refusal(early), (Reason.FRAME_MISMATCH, True))
+        world.clock.advance(1)
+        late = evolve(CALLER, since=world.clock.seconds())
+        self.assertEqual(world.identified(late), "i-1")
+        self.turn(world, OTHER_MAC, MAC)
+        self.assertEqual(world.refusal(late), (Reason.FRAME_MISMATCH, False))
+
     def test_turned_from_a_port_that_is_gone(self) -> None:
         """
         An entry that was turned once, from a port that is gone to the one that has its
@@ -173,7 +190,7 @@ class VerdictTests(SynchronousTestCase):
         self.turn(world, OTHER_MAC)
         self.assertEqual(world.identified(new), "i-2")
         world.books.neighbours.miss("red", world.clock.seconds())
-        self.assertEqual(world.refusal(new), (Reason.FRAME_MISMATCH, False))
+        self.assertEqual(world.refusal(new), (Reason.FRAME_MISMATCH, True))
 
     def test_turned_by_way_of_nothing(self) -> None:
         """
@@ -302,6 +319,42 @@ class DoubtTests(SynchronousTestCase):
         second.startService()
         self.addCleanup(second.stopService)
         self.assertEqual(world.refusal(green), (Reason.UNKNOWN, False))
+
+    def test_one_in_doubt(self) -> None:
+        """
+        Where one that would know the network can't at this moment it is doubtful, even
+        if another one that is live knows nobody; of other networks it is not.
+        """
+        world = World()
+        world.point(MAC)
+        world.point(MAC, "blue")
+        second = MemoryInventory(world.books.ports, (), "second")
+        second.startService()
+        self.addCleanup(second.stopService)
+        second.in_doubt = frozenset({"red"})
+        world.inventories.append(second)
+        self.assertEqual(world.refusal(), (Reason.UNKNOWN, True))
+        blue = Caller("blue", ADDRESS, MAC)
+        self.assertEqual(world.refusal(blue), (Reason.UNKNOWN, False))
+        second.in_doubt = frozenset()
+        self.assertEqual(world.refusal(), (Reason.UNKNOWN, False))
+
+    def test_nameless_link(self) -> None:
+        """
+        Of a router's link whose network nobody has told yet nothing is sure, though an
+        inventory says that it knows all networks.
+        """
+        world, link = World(), "qrouter-r/qr-c0ffee00-12"
+        knowing = MemoryInventory(world.books.ports, ("blue", link), "all")
+        knowing.startService()
+        self.addCleanup(knowing.stopService)
+        world.inventories[:] = [knowing]
+        world.books.networks.attach_port(link, "c0ffee00-12")
+        world.point(MAC, link)
+        caller = Caller(link, ADDRESS, MAC)
+        self.assertEqual(world.refusal(caller), (Reason.UNKNOWN, True))
+        world.books.networks.enter("neutron", "c0ffee00-1234", "blue")
+        self.assertEqual(world.refusal(caller), (Reason.UNKNOWN, False))
 
     def test_doubt_does_not_stop_the_known(self) -> None:
         """

@@ -103,9 +103,15 @@ class Demand:
         @return: Seconds; 0 where there is no question.
         """
         line = self._lines.get(subject)
-        wishes = () if line is None else (*line.asking.values(), *line.wishes.values())
-        since = min((wish.since for wish in wishes), default=None)
-        return 0.0 if since is None else self._clock.seconds() - since
+        if line is None:
+            return 0.0
+        # The eldest comes first in each; there may be a thousand, and as many ask.
+        eldest = [
+            next(iter(wishes.values())).since
+            for wishes in (line.asking, line.wishes)
+            if wishes
+        ]
+        return self._clock.seconds() - min(eldest) if eldest else 0.0
 
     def pause(self) -> None:
         """

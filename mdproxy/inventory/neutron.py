@@ -35,7 +35,7 @@ from mdproxy.condition import Condition
 from mdproxy.interfaces import IInventory, SourceState
 from mdproxy.inventory.api import Garbled, Refused, Trouble, make_api
 from mdproxy.inventory.belief import TICK, Beliefs, Seat
-from mdproxy.inventory.demand import Demand
+from mdproxy.inventory.demand import PAUSE, Demand
 from mdproxy.inventory.neutron_ports import is_uuid
 from mdproxy.inventory.neutron_questions import NOBODY, Found, NeutronQuestions
 from mdproxy.inventory.page import Entries, Routers
@@ -184,8 +184,19 @@ class NeutronInventory(Service):
         Provide L{IInventory.knows<mdproxy.interfaces.IInventory.knows>}: it knows all
         networks of Neutron, whose names are ids, if it answers in time.
         """
+        return is_uuid(network) and not self.is_in_doubt(network)
+
+    def is_in_doubt(self, network: str) -> bool:
+        """
+        Provide L{IInventory.is_in_doubt<mdproxy.interfaces.IInventory.is_in_doubt>}:
+        while a question has had no answer in time.  A failure drops all questions, so
+        for a while after it those who still wait may not have asked again.
+        """
+        if not is_uuid(network):
+            return False
         waited = max(self._demand.waited(s) for s in (network, _here(network)))
-        return is_uuid(network) and waited <= _IN_TIME
+        since_failure = self._clock.seconds() - self._failed
+        return waited > _IN_TIME or since_failure <= _IN_TIME + PAUSE
 
     def refresh(self, network: str, mac: str | None) -> Deferred[None]:
         """

@@ -113,6 +113,9 @@ class OvnInventory(Service):
         self._watch: Watch | None = None
         #: What each row rests on and means, as it was entered.
         self._known: dict[str, tuple[Sight, Meaning]] = {}
+        #: The networks that these rows are on, and those of which one can't be told.
+        self._networks_here: frozenset[str] = frozenset()
+        self._doubtful: frozenset[str] = frozenset()
         self._is_known = False
         self._told: float | None = None
         self._connections = 0
@@ -154,12 +157,17 @@ class OvnInventory(Service):
         Provide L{IInventory.knows<mdproxy.interfaces.IInventory.knows>}: only networks
         of Neutron's, and none with a port of which something is missing.
         """
-        meanings = [meaning for _sight, meaning in self._known.values()]
-        if not self._is_settled() or any(
-            meaning.is_doubtful and network in meaning.networks for meaning in meanings
-        ):
+        if not self._is_settled() or network in self._doubtful:
             return False
-        return is_network(network) or any(network in m.networks for m in meanings)
+        return is_network(network) or network in self._networks_here
+
+    def is_in_doubt(self, network: str) -> bool:
+        """
+        Provide L{IInventory.is_in_doubt<mdproxy.interfaces.IInventory.is_in_doubt>}:
+        while the server has not told all that it was asked for.  Of a port that can't
+        be told at all the next inventory may know more.
+        """
+        return is_network(network) and not self._is_settled()
 
     def refresh(self, network: str, mac: str | None) -> Deferred[None]:
         """
@@ -174,7 +182,6 @@ class OvnInventory(Service):
         """
         session, now = self._client.session, self._clock.seconds()
         meanings = [meaning for _sight, meaning in self._known.values()]
-        doubtful = {n for m in meanings if m.is_doubtful for n in m.networks}
         return {
             "name": self.name,
             "kind": "ovn",
@@ -189,8 +196,8 @@ class OvnInventory(Service):
             "chassis": self._place.chassis or None,
             "rows": len(meanings),
             "ports": sum(meaning.port is not None for meaning in meanings),
-            "networks": len({n for m in meanings for n in m.networks}),
-            "networks_in_doubt": sorted(doubtful),
+            "networks": len(self._networks_here),
+            "networks_in_doubt": sorted(self._doubtful),
         }
 
     def began(self, session: Session) -> None:
@@ -248,6 +255,12 @@ class OvnInventory(Service):
                 meaning = meaning_of(sight, self.condition.name)
                 self._enter(uuid, meaning)
                 self._known[uuid] = sight, meaning
+        # They are asked for with each verdict.
+        meanings = [meaning for _sight, meaning in self._known.values()]
+        self._networks_here = frozenset(n for m in meanings for n in m.networks)
+        self._doubtful = frozenset(
+            n for m in meanings if m.is_doubtful for n in m.networks
+        )
 
     def _enter(self, uuid: str, meaning: Meaning) -> None:
         """

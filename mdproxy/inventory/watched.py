@@ -82,6 +82,13 @@ class WatchedInventory(Service):
         """
         raise NotImplementedError
 
+    def is_in_doubt(self, network: str) -> bool:
+        """
+        Provide L{IInventory.is_in_doubt<mdproxy.interfaces.IInventory.is_in_doubt>}:
+        files say all that they ever will.
+        """
+        return False
+
     def refresh(self, network: str, mac: str | None) -> Deferred[None]:
         """
         Provide L{IInventory.refresh<mdproxy.interfaces.IInventory.refresh>}.

@@ -13,7 +13,13 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mdproxy.interfaces import IInventory, ISource, SourceState
-from mdproxy.lookup.books import LeaseBook, NeighbourBook, NetworkBook, PortBook
+from mdproxy.lookup.books import (
+    Flip,
+    LeaseBook,
+    NeighbourBook,
+    NetworkBook,
+    PortBook,
+)
 from mdproxy.lookup.decision import Facts, Policy, decide
 from mdproxy.lookup.verdicts import Verdicts, facts_in_words, verdict_in_words
 from mdproxy.model import Caller, Identity, Lease, Refusal
@@ -362,25 +368,41 @@ class InstanceLookup:
         port that is gone to the one that has its address now, which often happens just
         before the new instance's first connection.
         """
-        books, address = self._books, caller.address
-        flips = books.neighbours.flips(caller.network, address, caller.since)
+        ports, flips = self._books.ports, self._flips(caller)
         if len(flips) != 1 or flips[0].origin is None:
             return bool(flips)
-        return not books.ports.was_held(self.name_of(caller), address, flips[0].origin)
+        network, address = self.name_of(caller), caller.address
+        return not ports.was_held(network, address, flips[0].origin)
+
+    def _flips(self, caller: Caller) -> tuple[Flip, ...]:
+        """
+        Tell how the caller's entry may have changed since its handshake began.
+        """
+        neighbours = self._books.neighbours
+        return neighbours.flips(caller.network, caller.address, caller.since)
 
     def _is_doubtful(self, facts: Facts) -> bool:
         """
         Tell whether a refusal would prove nothing.
 
-        It proves something where at least one inventory can know the network, and all
-        that can are live; and where a lease could have helped (rows 4 and 11), if its
-        sources are live too.
+        It proves something where no news of neighbours were missed that mattered, the
+        network has a name, no inventory is in doubt about it, at least one can know it,
+        and all that can are live; and where a lease could have helped (rows 4 and 11),
+        if its sources are live too.
         """
-        network = self.name_of(facts.caller)
+        caller = facts.caller
+        network = self.name_of(caller)
+        if facts.turned and any(flip.origin is None for flip in self._flips(caller)):
+            # News were missed; perhaps nothing was turned at all.
+            return True
+        if self._books.networks.is_nameless(caller.network) or any(
+            inventory.is_in_doubt(network) for inventory in self._inventories
+        ):
+            return True
         able = [i for i in self._inventories if i.knows(network)]
         if not able or any(i.state is not SourceState.LIVE for i in able):
             return True
-        by_lease = facts.caller.identify_by == "lease"
+        by_lease = caller.identify_by == "lease"
         if not by_lease and all(p.addresses is not None for p in facts.by_mac):
             return False
         return any(

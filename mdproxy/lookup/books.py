@@ -145,6 +145,12 @@ class NetworkBook(_Observed):
         networks = set(self._records.get(prefix, {}).values())
         return networks.pop() if len(networks) == 1 else link
 
+    def is_nameless(self, link: str) -> bool:
+        """
+        Tell whether a link is a router's whose network nobody has told yet.
+        """
+        return link in self._ports and self.name_of(link) == link
+
     def links_of(self, network: str) -> list[str]:
         """
         List the attached links of a network.
