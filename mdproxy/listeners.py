@@ -352,6 +352,8 @@ class Listener(Service):
             self._ifindex = ifindex
             if ifindex is not None:
                 self._neighbours.attach(ifindex, self.network)
+                # Before anybody can connect, or a turn of an entry could go unseen.
+                self._neighbours.drain()
         if self._device is not None and ifindex is None:
             self._tell(f"device {self._device} is not there")
             return

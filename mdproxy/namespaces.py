@@ -378,6 +378,8 @@ class Namespaces(Service):
         for ifindex, device in held.devices.items():
             if ifindex not in held.links and is_served(held.name, device):
                 self._link(held, ifindex, device)
+        # Before anybody can connect, or a turn of an entry could go unseen.
+        self._neighbours.drain()
         problems: dict[str, None] = {}
         missing = [
             (link, want) for link in held.links.values() for want in link.missing

@@ -352,6 +352,17 @@ class ListenerTests(ListenerTestCase):
         self.assertEqual(self.listening(), BOTH)
         self.assertEqual((self.problem(), self.logged()), (None, []))
 
+    def test_neighbours_are_known_first(self) -> None:
+        """
+        What the kernel has of neighbours is read before it listens, so that each turn
+        of an entry since then is seen.
+        """
+        listener, mac = self.make_listener(), "fa:16:3e:00:00:01"
+        self.machine.taken.update((IPV4, IPV6))
+        self.neighbours.kernel["red", "10.0.0.5"] = mac
+        listener.privilegedStartService()
+        self.assertEqual(self.neighbours.book.mac_of("red", "10.0.0.5"), mac)
+
     def test_without_privilege(self) -> None:
         """
         Started without its privileged part it listens all the same.

@@ -143,6 +143,20 @@ class KernelContract(_Case):
         self.assertEqual(self.book.mac_of("red", "10.0.0.5"), A)
         self.assertEqual(self.book.mac_of("red", "fe80::5"), B)
 
+    def test_begins_while_privileged(self) -> None:
+        """
+        It begins before listeners do, which is while we are privileged: a turn from
+        then on is seen, and the start proper changes nothing.
+        """
+        self.replace(self.first, "10.0.0.5", A)
+        self.source.privilegedStartService()
+        self.replace(self.first, "10.0.0.5", B)
+        self.clock.advance(1)
+        self.start()
+        self.source.drain()
+        self.assertEqual(self.book.flips("red", "10.0.0.5", 0), (Flip(1001, A),))
+        self.assertEqual(self.source.describe()["resyncs"], 1)
+
     def test_long_table(self) -> None:
         """
         A table that comes in many pieces is read whole.

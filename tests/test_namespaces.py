@@ -255,6 +255,25 @@ class ServingTests(NamespacesTestCase):
         self.networks.enter("neutron", "5f6a7b8c-9dff-4000-8000-000000000000", "blue")
         self.assertEqual(self.networks.name_of(link), "blue")
 
+    def test_neighbours_are_known_first(self) -> None:
+        """
+        What the kernel has of neighbours is read before anything listens, so that each
+        turn of an entry since then is seen.
+        """
+        link, mac = f"{RED}/{TAP}", "fa:16:3e:00:00:01"
+        known: list[str | None] = []
+        self.neighbours.kernel[link, "10.0.0.5"] = mac
+        open_sockets = FakeOpener.open
+
+        def note(opener: FakeOpener, *asked: Any) -> Any:
+            known.append(self.neighbours.book.mac_of(link, "10.0.0.5"))
+            return open_sockets(opener, *asked)
+
+        self.patch(FakeOpener, "open", note)
+        self.serve(RED)
+        self.assertEqual(known, [mac])
+        self.assertEqual(self.listening(), 2)
+
     def test_neighbours_only(self) -> None:
         """
         Where only neighbours are wanted nothing listens, but they are watched; where

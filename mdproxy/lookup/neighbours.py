@@ -140,10 +140,19 @@ class NeighbourSource(Service):
         """
         return self.condition.state
 
+    def privilegedStartService(self) -> None:
+        """
+        Begin before any listener: what happens before this reads is never known.
+        """
+        self.startService()
+
     def startService(self) -> None:
         """
-        Open the sockets and read the whole tables, before this returns.
+        Open the sockets and read the whole tables, before this returns; unless that was
+        done while we were privileged.
         """
+        if self.running:
+            return
         super().startService()
         for table in self._tables.values():
             self._begin(table)
