@@ -61,9 +61,12 @@ class NetworkBook(_Observed):
     network, with a neighbour table each.  The namespace's name tells the network's; in
     a router's namespace the device's name tells the port that it belongs to.
 
-    @ivar _named: The networks of attached links whose namespace names it.
+    All is found by an index, for it is looked up at each change of any fact.
+
+    @ivar _named: The networks of attached links, where they are known.
     @ivar _links: The same links by their network.
     @ivar _ports: The beginning of the port's id, for each attached link of a router.
+    @ivar _of_ports: The same links by that beginning.
     @ivar _within: All attached links by their namespace.
     @ivar _records: The networks of routers' ports: by the beginning of the id, what
         each inventory says of each id.
@@ -72,6 +75,7 @@ class NetworkBook(_Observed):
     _named: dict[str, str] = field(factory=dict, init=False)
     _links: dict[str, set[str]] = field(factory=dict, init=False)
     _ports: dict[str, str] = field(factory=dict, init=False)
+    _of_ports: dict[str, set[str]] = field(factory=dict, init=False)
     _within: dict[str, set[str]] = field(factory=dict, init=False)
     _records: dict[str, dict[tuple[str, str], str]] = field(factory=dict, init=False)
 
@@ -82,8 +86,7 @@ class NetworkBook(_Observed):
         @param link: C{NAMESPACE/DEVICE}.
         """
         self.detach(link)
-        self._named[link] = network
-        self._links.setdefault(network, set()).add(link)
+        self._name(link, network)
         self._within.setdefault(_namespace_of(link), set()).add(link)
         self._changed((link,))
 
@@ -96,6 +99,8 @@ class NetworkBook(_Observed):
         """
         self.detach(link)
         self._ports[link] = prefix
+        self._of_ports.setdefault(prefix, set()).add(link)
+        self._name(link, self._network_of(prefix))
         self._within.setdefault(_namespace_of(link), set()).add(link)
         self._changed((link,))
 
@@ -103,13 +108,14 @@ class NetworkBook(_Observed):
         """
         Forget a link; one that isn't attached is no trouble.
         """
+        if link not in self._within.get(_namespace_of(link), ()):
+            return
+        _discard(self._within, _namespace_of(link), link)
+        self._name(link, None)
         prefix = self._ports.pop(link, None)
-        network = self._named.pop(link, None)
-        if network is not None:
-            _discard(self._links, network, link)
-        if network is not None or prefix is not None:
-            _discard(self._within, _namespace_of(link), link)
-            self._changed((link,))
+        if prefix is not None:
+            _discard(self._of_ports, prefix, link)
+        self._changed((link,))
 
     def enter(self, inventory: str, port_id: str, network: str | None) -> None:
         """
@@ -127,7 +133,10 @@ class NetworkBook(_Observed):
             del said[key]
             if not said:
                 del self._records[prefix]
-        self._changed([link for link, port in self._ports.items() if port == prefix])
+        links = list(self._of_ports.get(prefix, ()))
+        for link in links:
+            self._name(link, self._network_of(prefix))
+        self._changed(links)
 
     def name_of(self, link: str) -> str:
         """
@@ -136,27 +145,19 @@ class NetworkBook(_Observed):
         @return: The name; the link's own where it is not known, or where inventories
             disagree: no port has that one.
         """
-        named = self._named.get(link)
-        if named is not None:
-            return named
-        prefix = self._ports.get(link)
-        if prefix is None:
-            return link
-        networks = set(self._records.get(prefix, {}).values())
-        return networks.pop() if len(networks) == 1 else link
+        return self._named.get(link, link)
 
     def is_nameless(self, link: str) -> bool:
         """
         Tell whether a link is a router's whose network nobody has told yet.
         """
-        return link in self._ports and self.name_of(link) == link
+        return link in self._ports and link not in self._named
 
     def links_of(self, network: str) -> list[str]:
         """
         List the attached links of a network.
         """
-        of_routers = [link for link in self._ports if self.name_of(link) == network]
-        return [*self._links.get(network, ()), *of_routers]
+        return list(self._links.get(network, ()))
 
     def links_in(self, namespace: str) -> list[str]:
         """
@@ -165,6 +166,26 @@ class NetworkBook(_Observed):
         @param namespace: Its name.
         """
         return sorted(self._within.get(namespace, ()))
+
+    def _network_of(self, prefix: str) -> str | None:
+        """
+        Tell the network of a router's port, if all say the same.
+
+        @param prefix: The beginning of the port's id.
+        """
+        networks = set(self._records.get(prefix, {}).values())
+        return networks.pop() if len(networks) == 1 else None
+
+    def _name(self, link: str, network: str | None) -> None:
+        """
+        Note the network of a link; C{None}: it is not known.
+        """
+        former = self._named.pop(link, None)
+        if former is not None:
+            _discard(self._links, former, link)
+        if network is not None:
+            self._named[link] = network
+            self._links.setdefault(network, set()).add(link)
 
 
 def _namespace_of(link: str) -> str:
