@@ -41,7 +41,7 @@ from mdproxy.http.client import (
 from mdproxy.http.front import Reply
 from mdproxy.http.parsing import METHODS, BadRequest, RequestBounds
 from mdproxy.interfaces import IUpstream
-from mdproxy.limits import Rates, Seldom, Shares
+from mdproxy.limits import Rates, Seat, Seldom, Shares
 from mdproxy.lookup import InstanceLookup
 from mdproxy.model import Caller, Identity, Port, Refusal, Request
 from mdproxy.signing import Signer
@@ -109,6 +109,7 @@ class ReverseProxyResource:
     @ivar transactions: What was asked lately.
     @ivar _identities: The signed fields of those who asked, by all that is in them.
     @ivar _asking: The exchanges that Nova is being asked for.
+    @ivar _asking_at: The same by network and address of who asks.
     @ivar _lines: By caller, the exchanges that wait until it has fewer.
     @ivar _awaiting: Exchanges that pause before asking Nova again.
     @ivar _pauses: Places for them.
@@ -135,6 +136,7 @@ class ReverseProxyResource:
         factory=dict, init=False
     )
     _asking: set[Exchange] = field(factory=set, init=False)
+    _asking_at: dict[Seat, set[Exchange]] = field(factory=dict, init=False)
     _lines: dict[tuple[str, str], dict[Exchange, None]] = field(
         factory=dict, init=False
     )
@@ -251,6 +253,8 @@ class ReverseProxyResource:
             self._lines.setdefault(caller.holder, {})[exchange] = None
             return False
         self._asking.add(exchange)
+        seat = (caller.network, caller.address)
+        self._asking_at.setdefault(seat, set()).add(exchange)
         return True
 
     def arrive(self, exchange: Exchange, caller: Caller) -> None:
@@ -258,6 +262,10 @@ class ReverseProxyResource:
         Note that Nova has answered, or will not; the next in line takes its turn.
         """
         self._asking.remove(exchange)
+        seat = (caller.network, caller.address)
+        self._asking_at[seat].remove(exchange)
+        if not self._asking_at[seat]:
+            del self._asking_at[seat]
         self._questions.give_back(caller.holder)
         if self._lines:
             self.call_next(caller)
@@ -287,10 +295,8 @@ class ReverseProxyResource:
         The entry may be changed back before the answer comes, so that looking at it
         then would not tell.
         """
-        for exchange in list(self._asking):
-            caller = exchange.caller
-            if (caller.network, caller.address) == (network, address):
-                exchange.path_lost()
+        for exchange in list(self._asking_at.get((network, address), ())):
+            exchange.path_lost()
 
     def await_recovery(self, exchange: Exchange) -> bool:
         """

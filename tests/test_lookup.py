@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -532,6 +533,33 @@ class WaitTests(SynchronousTestCase):
             change()
             world.clock.advance(0)
             self.assertEqual(self.woken, ["red"])
+
+    def test_rests(self) -> None:
+        """
+        A network whose waking takes long is left asleep twenty times as long, whatever
+        changes there; another one is not.
+        """
+        world = self.world
+        clock, times = world.clock, []
+
+        def work() -> None:
+            clock.rightNow += 0.01
+            times.append(clock.seconds())
+
+        end = world.lookup.wait(evolve(CALLER, network="red"), work)
+        for number in range(40):
+            neighbour = Neighbour("red", ADDRESS, (MAC, OTHER_MAC)[number % 2])
+            world.books.neighbours.learn(neighbour, clock.seconds())
+            clock.advance(0.01)
+        pauses = [after - before for before, after in pairwise(times)]
+        self.assertGreaterEqual(len(pauses), 1)
+        self.assertGreaterEqual(min(pauses), 0.2)
+        self.woken.clear()
+        neighbour = Neighbour("blue", ADDRESS, MAC)
+        world.books.neighbours.learn(neighbour, clock.seconds())
+        clock.advance(0)
+        self.assertEqual(self.woken, ["blue"])
+        end()
 
     def test_changes_of_one_turn_wake_once(self) -> None:
         """

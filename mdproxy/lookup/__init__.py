@@ -31,6 +31,10 @@ _RECHECK: Final = 0.5
 #: While somebody waits who is not known the inventories are asked again so often.
 _REFRESH: Final = 1.0
 
+#: Whoever waits for a network that was woken is left asleep for so many times as long
+#: as that took (15 ms with a thousand).
+_REST: Final = 20.0
+
 #: Of how many callers of a network it is remembered who they are.
 _REMEMBERED: Final = 1024
 
@@ -98,6 +102,7 @@ class InstanceLookup:
     @ivar _wall: Seconds since the epoch, by which leases end.
     @ivar _waiting: By network, who waits for its facts to change.
     @ivar _refreshed: By network, when its inventories were last asked for those.
+    @ivar _rests: By network, until when those who wait for it are left asleep.
     @ivar _confirmed: When the inventories last began to confirm what they say of a
         caller, by its holder.
     @ivar verdicts: What was decided.
@@ -114,6 +119,7 @@ class InstanceLookup:
     _waiting: dict[str, dict[_Waiter, None]] = field(factory=dict, init=False)
     _refreshed: dict[str, float] = field(factory=dict, init=False)
     _waking: dict[str, IDelayedCall] = field(factory=dict, init=False)
+    _rests: dict[str, float] = field(factory=dict, init=False)
     _confirmed: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _recognised: dict[str, dict[Caller, Identity]] = field(factory=dict, init=False)
 
@@ -305,6 +311,7 @@ class InstanceLookup:
             waiting.pop(waiter, None)
             if not waiting and network in self._waiting:
                 del self._waiting[network], self._refreshed[network]
+                self._rests.pop(network, None)
                 self._waking.pop(network).cancel()
 
         return end
@@ -425,26 +432,42 @@ class InstanceLookup:
 
     def _schedule(self, network: str, delay: float) -> None:
         """
-        Wake those who wait for a network after a delay, or earlier if so scheduled.
+        Wake those who wait for a network after a delay, or earlier if so scheduled, but
+        not while it rests.
         """
-        waking = self._waking.get(network)
-        due = self._clock.seconds() + delay
+        waking, now = self._waking.get(network), self._clock.seconds()
+        delay = max(delay, self._rests.get(network, now) - now)
         if waking is None:
             self._waking[network] = self._clock.callLater(delay, self._wake, network)
-        elif waking.getTime() > due:
+        elif waking.getTime() > now + delay:
             waking.reset(delay)
 
     def _wake(self, network: str) -> None:
         """
-        Wake those who wait for a network.
+        Wake those who wait for a network, and let it rest in proportion: a thousand who
+        wait where facts change without end must not keep all other networks waiting.
         """
         del self._waking[network]
+        start = self._clock.seconds()
         self._schedule(network, _RECHECK)
         for waiter in list(self._waiting.get(network, ())):
             # One that was woken before may have ended this one's wait.
             if waiter in self._waiting.get(network, ()):
                 waiter.wake()
         if network in self._waiting:
+            self._rest(network, self._clock.seconds() - start)
             self._refresh_for(network)
         elif network in self._waking:
             self._waking.pop(network).cancel()
+
+    def _rest(self, network: str, worked: float) -> None:
+        """
+        Leave those who wait for a network asleep for a while.
+
+        @param worked: For how many seconds they kept all others waiting.
+        """
+        pause, waking = min(_REST * worked, _RECHECK), self._waking[network]
+        now = self._clock.seconds()
+        self._rests[network] = now + pause
+        if waking.getTime() < now + pause:
+            waking.reset(pause)
