@@ -242,7 +242,7 @@ class KeaTests(ServerTestCase):
         in are cleaned up again and again.
         """
         leases = self.directory / "kea.csv"
-        database = {"type": "memfile", "name": str(leases), "lfc-interval": 1}
+        database = {"type": "memfile", "name": str(leases), "lfc-interval": 3}
         subnet = {
             "id": 42,
             "subnet": "10.77.0.0/24",
