@@ -11,6 +11,7 @@ I{hold} (DESIGN section 4a): cloud-init boots without its data after one early 4
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field
@@ -40,6 +41,11 @@ _PATHLESS: Final = frozenset({Reason.FRAME_MISMATCH, Reason.NO_NEIGHBOUR})
 
 #: Nova's answers that may pass by themselves.
 _PASSING: Final = frozenset({500, 502, 503, 504})
+
+#: For so many seconds an instance that Nova knew is not doubted for a 404, and after
+#: so many it is noted again that Nova knows it.
+_KNOWN: Final = 3.0
+_NOTED: Final = 0.5
 
 #: The first and the longest wait before asking again, in seconds.
 _FIRST_PAUSE: Final = 0.05
@@ -285,9 +291,16 @@ class Exchange:
         """
         Have the inventories confirm who asks, once for each request: Nova does not know
         the instance, or what it asks for, and another may have its port now.
+
+        Where Nova knew the instance a moment ago it is what was asked for that is not
+        there, as with the EC2 versions that cloud-init tries; a port is not taken from
+        one instance and given to another that has booted, in that time.  To look again
+        takes up to a second where others of the network have it looked for.
         """
+        assert self._identity is not None
         done = None
-        if not self._has_looked_again:
+        is_known = self._proxy.since_served(self._identity.port) < _KNOWN
+        if not is_known and not self._has_looked_again:
             done = self._proxy.lookup.confirm(self.caller)
         if done is None:
             self._judge_kept()
@@ -459,7 +472,7 @@ class Exchange:
             return True
         return (
             status == 404
-            and not self._proxy.was_served(self._identity.port)
+            and self._proxy.since_served(self._identity.port) == inf
             and _EVERYONE_HAS.match(self.request.target) is not None
         )
 
@@ -565,7 +578,7 @@ class Exchange:
         @param body: As much of the body as there is.
         """
         assert self._identity is not None
-        if head.status < 400 and not self._proxy.was_served(self._identity.port):
+        if head.status < 400 and self._proxy.since_served(self._identity.port) > _NOTED:
             self._note_served()
         self._relaying = True
         self._status = head.status

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from math import inf
 from random import Random
 from typing import Any, Final
 
@@ -113,7 +114,7 @@ class ReverseProxyResource:
     @ivar _lines: By caller, the exchanges that wait until it has fewer.
     @ivar _awaiting: Exchanges that pause before asking Nova again.
     @ivar _pauses: Places for them.
-    @ivar _served: Ports that Nova has answered.
+    @ivar _served: Ports whose instance Nova knew, and when it was last seen to.
     @ivar _find_caller: Finds who opened a Site's connection.
     """
 
@@ -144,7 +145,7 @@ class ReverseProxyResource:
     _pauses: Shares = field(
         factory=lambda: Shares(_PAUSES, of_all=_ALL_PAUSES), init=False
     )
-    _served: OrderedDict[tuple[str, str, str], None] = field(
+    _served: OrderedDict[tuple[str, str, str], float] = field(
         factory=OrderedDict, init=False
     )
     _seldom: Seldom = field(factory=Seldom, init=False)
@@ -331,16 +332,18 @@ class ReverseProxyResource:
         Remember that Nova knows the instance of a port.
         """
         key = (port.network, port.mac, port.instance_id)
-        if key not in self._served:
-            self._served[key] = None
-            if len(self._served) > _REMEMBERED:
-                self._served.popitem(last=False)
+        self._served[key] = self.clock.seconds()
+        if len(self._served) > _REMEMBERED:
+            self._served.popitem(last=False)
 
-    def was_served(self, port: Port) -> bool:
+    def since_served(self, port: Port) -> float:
         """
-        Tell whether Nova is known to know the instance of a port.
+        Tell how long ago Nova was last seen to know the instance of a port.
+
+        @return: Seconds; infinite where it never was.
         """
-        return (port.network, port.mac, port.instance_id) in self._served
+        key = (port.network, port.mac, port.instance_id)
+        return self.clock.seconds() - self._served.get(key, -inf)
 
     def status_of(self, error: Exception) -> int:
         """

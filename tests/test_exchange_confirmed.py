@@ -12,6 +12,8 @@ from tests.outside import ADDRESS, MAC, port_of
 
 #: What only some instances have, so that a 404 for it is nothing unusual.
 ABSENT = b"/latest/user-data"
+#: What all have, so that Nova has looked for the instance if it answers well.
+PRESENT = b"/latest/meta-data/instance-id"
 
 
 class NotFoundTests(ProxyTestCase):
@@ -88,6 +90,48 @@ class NotFoundTests(ProxyTestCase):
             self.upstream.answer(404, b"none")
             self.assert_answer(reply, 404, b"none")
             self.assertEqual(len(self.world.inventory.refreshes), looks)
+
+    def test_known_to_nova(self) -> None:
+        """
+        An instance that Nova knew a moment ago is not doubted: it is what is asked for
+        that is not there, as with the EC2 versions that cloud-init tries.  To look
+        again takes as long as others of the network have it looked for.
+        """
+        for waited, looks in ((0, 0), (2.5, 0), (0.6, 1)):
+            if not waited:
+                _exchange, reply = self.ask(PRESENT)
+                self.upstream.answer(200, b"i-00000001")
+            self.advance(waited)
+            _exchange, reply = self.ask(ABSENT)
+            self.upstream.answer(404, b"none")
+            self.assert_answer(reply, 404, b"none")
+            self.assertEqual(len(self.world.inventory.refreshes), looks)
+
+    def test_known_to_nova_again(self) -> None:
+        """
+        It counts when Nova knew the instance last, not first; what Nova says to
+        everybody does not.
+        """
+        for target, looks in ((PRESENT, 0), (PRESENT, 0), (b"/", 1)):
+            self.advance(2)
+            _exchange, reply = self.ask(target)
+            self.upstream.answer(200, b"latest")
+            self.advance(2)
+            _exchange, reply = self.ask(ABSENT)
+            self.upstream.answer(404, b"none")
+            self.assert_answer(reply, 404, b"none")
+            self.assertEqual(len(self.world.inventory.refreshes), looks, target)
+
+    def test_another_instance_known_to_nova(self) -> None:
+        """
+        That Nova knew who had the port before says nothing of who has it now.
+        """
+        _exchange, reply = self.ask(PRESENT)
+        self.upstream.answer(200, b"i-00000001")
+        self.world.know(evolve(port_of(), instance_id="i-2"))
+        _exchange, _reply = self.ask(ABSENT)
+        self.upstream.answer(404, b"none")
+        self.assertEqual(self.world.inventory.refreshes, [("red", MAC)])
 
     def test_other_answers(self) -> None:
         """

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from http.client import HTTPResponse
 from io import BytesIO
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve
@@ -220,8 +221,8 @@ class TellTests(ProxyTestCase):
         ports = [port_of(instance_id=f"i-{number}") for number in range(5000)]
         for port in ports:
             self.proxy.note_served(port)
-        served = [self.proxy.was_served(port) for port in ports]
-        self.assertEqual(served, [False] * 904 + [True] * 4096)
+        since = [self.proxy.since_served(port) for port in ports]
+        self.assertEqual(since, [inf] * 904 + [0.0] * 4096)
 
 
 class SiteWire(Wire):
