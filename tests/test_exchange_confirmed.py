@@ -126,7 +126,7 @@ class NotFoundTests(ProxyTestCase):
         """
         That Nova knew who had the port before says nothing of who has it now.
         """
-        _exchange, reply = self.ask(PRESENT)
+        _exchange, _reply = self.ask(PRESENT)
         self.upstream.answer(200, b"i-00000001")
         self.world.know(evolve(port_of(), instance_id="i-2"))
         _exchange, _reply = self.ask(ABSENT)
