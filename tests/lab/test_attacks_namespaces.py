@@ -393,7 +393,11 @@ class OverlapTests(LabTestCase):
         """
         self.start_devnova()
         seen = [{answer.status for answer in self.steal(a)} for a in self.addresses]
-        self.assertEqual(seen, [{404}, {404}, {200}])
+        for statuses in seen[:2]:
+            # Four may wait at a time, and the others are told to come back.
+            self.assertIn(404, statuses)
+            self.assertLessEqual(statuses, {404, 503})
+        self.assertEqual(seen[2], {200})
         thief = self.world.vms[self.rogue.hostname]
         thief.sysctl("ipv6/conf/eth0/accept_dad", 1)
         for address in self.addresses:
