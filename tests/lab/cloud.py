@@ -37,7 +37,6 @@ def _machine(number: int) -> Machine:
     """
     hostname = f"vm-{number:02d}"
     network = number % 2 + 1
-    key = base64.b64encode(hostname.encode() * 8).decode()
     return Machine(
         instance=str(uuid5(NAMESPACE_DNS, hostname)),
         project=f"{network:032x}",
@@ -45,10 +44,25 @@ def _machine(number: int) -> Machine:
         network=f"br-tenant{network}",
         mac=f"fa:16:3e:01:{network:02x}:{number:02x}",
         addresses=(f"10.0.0.{10 + (number + 1) // 2}",),
-        keys={f"{hostname}-key": f"ssh-ed25519 {key} {hostname}"},
-        # Every byte there is, behind a line that differs from VM to VM.
-        user_data=f"#cloud-config\n# {hostname}\n".encode() + bytes(range(256)),
+        keys=keys_of(hostname),
+        user_data=user_data_of(hostname),
     )
+
+
+def keys_of(hostname: str) -> dict[str, str]:
+    """
+    Make up a VM's public keys.
+    """
+    key = base64.b64encode(hostname.encode() * 8).decode()
+    return {f"{hostname}-key": f"ssh-ed25519 {key} {hostname}"}
+
+
+def user_data_of(hostname: str) -> bytes:
+    """
+    Make up a VM's user-data: every byte there is, behind a line that differs from VM to
+    VM.
+    """
+    return f"#cloud-config\n# {hostname}\n".encode() + bytes(range(256))
 
 
 def nova_address(number: int) -> str:

@@ -210,9 +210,22 @@ class HaproxyHost(NeutronHost):
         """
         Make a VM and plug it in.
         """
+        self._make_vm(machine)
+        self._plug_in(machine, switch)
+
+    def _make_vm(self, machine: Machine) -> None:
+        """
+        Make a VM.
+        """
         vm = self.vms[machine.hostname] = Namespace(self._prefix + machine.hostname)
         self.make(vm)
         vm.sysctl("ipv6/conf/default/accept_dad", 0)
+
+    def _plug_in(self, machine: Machine, switch: Namespace) -> None:
+        """
+        Plug a VM in.
+        """
+        vm = self.vms[machine.hostname]
         self._lay(vm, "eth0", machine.mac, switch)
         vm.ip("addr", "add", f"{machine.ipv4}/24", "dev", "eth0")
         vm.ip("route", "add", METADATA_ADDRESS, "via", HOST_ADDRESS, "dev", "eth0")

@@ -13,19 +13,22 @@ import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
+from tests.lab import neutron_matrix_run
 from tests.lab.cloud import Cloud, Nova, make_machines, nova_address
 from tests.lab.cloudinit import CloudInit, build
-from tests.lab.faults import Record
 from tests.lab.guest import Guest, Pending, Talk, request
-from tests.lab.judge import HEAD, Boot, Verdict, judge, line, merge
+from tests.lab.judge import HEAD, Boot, line, merge
 from tests.lab.machines import Machine
 from tests.lab.matrix import BAD, ROWS, SOURCES, Row
+from tests.lab.neutron_matrix import NEUTRON_ROWS, NeutronRow
 from tests.lab.nova import SECRET
+from tests.lab.outcome import Outcome, conclude
 from tests.lab.proxy import Proxy
 from tests.lab.world import missing
 
@@ -34,21 +37,7 @@ _POSTS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.1, 2.8, 3.6)
 _PASSWORD = "/openstack/latest/password"
 #: What the second Nova shares with the proxy after a reload.
 OTHER_SECRET = "the second Nova's own"
-#: What a proxy's log must not have.
-_ACCIDENTS = ("Traceback", "Unhandled", "Exception ignored")
-
-
-@frozen
-class Outcome:
-    """
-    A row that was run, and what is left of it.
-
-    @ivar verdict: How it ended.
-    @ivar logs: What the proxy, each VM's cloud-init, and the Novas wrote, by name.
-    """
-
-    verdict: Verdict
-    logs: dict[str, str]
+ALL_ROWS = (*ROWS, *NEUTRON_ROWS)
 
 
 @define
@@ -100,14 +89,7 @@ class Matrix:
                 zip(machines, crawled, strict=True), 1
             )
         ]
-        verdict = judge(row, source, boots, records)
-        said = proxy.running.said()
-        accidents = [f"the proxy says {word}" for word in _ACCIDENTS if word in said]
-        verdict = evolve(verdict, faults=(*verdict.faults, *accidents))
-        logs = {boot.machine.hostname: boot.crawl["log"] for boot in boots}
-        for number, record in enumerate(records):
-            logs[f"nova-{number}"] = _tell(record, self._began(crawled))
-        return Outcome(verdict, {**logs, "mdproxy": said})
+        return conclude(row, source, boots, records, proxy.running.said())
 
     def _start_proxy(self, row: Row) -> Proxy:
         """
@@ -178,26 +160,6 @@ class Matrix:
         guest = Guest(self.cloud.vms[poster.hostname])
         return guest.begin(*talks, parallel=len(talks))
 
-    @staticmethod
-    def _began(crawled: Sequence[dict[str, object]]) -> float:
-        """
-        Look up when the first VM began to boot.
-        """
-        return min(float(str(each["began"])) for each in crawled)
-
-
-def _tell(record: Record, began: float) -> str:
-    """
-    Write down what a Nova saw, for people: seconds from the first VM's boot.
-    """
-    events = [
-        (each.at, f"{each.instance[:8]} {each.method} {each.target}: {each.fate}")
-        for each in record.asked
-    ]
-    events += [(at, "back again") for at in record.returns]
-    events += [(at, "connection") for at in record.opened]
-    return "".join(f"{at - began:8.3f} {what}\n" for at, what in sorted(events))
-
 
 def _arguments(argv: Sequence[str]) -> Namespace:
     """
@@ -207,7 +169,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--vms", type=int, help="boot at most so many VMs")
     parser.add_argument("--source", choices=SOURCES, help="only this data source")
     parser.add_argument("--logs", type=Path, help="where to keep the logs")
-    names = [row.name for row in ROWS]
+    names = [row.name for row in ALL_ROWS]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
     arguments = parser.parse_args(argv)
     unknown = set(arguments.rows).difference(names)
@@ -216,16 +178,19 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     return arguments
 
 
-def _keep(outcome: Outcome, seed: int, folder: Path) -> None:
+def _run_all(rows: Sequence[Row], sources: Sequence[str]) -> Iterator[list[Outcome]]:
     """
-    Write the logs of a row to files.
+    Run rows for each data source, the rows of a cloud all in the same one.
     """
-    verdict = outcome.verdict
-    name = f"{verdict.row.name} {verdict.source} {seed}"
-    place = folder / name.replace(" ", "-")
-    place.mkdir(parents=True, exist_ok=True)
-    for name, text in outcome.logs.items():
-        (place / f"{name}.log").write_text(text)
+    plain = [row for row in rows if not isinstance(row, NeutronRow)]
+    if plain:
+        with Cloud(make_machines(max(row.vms for row in plain) + 1)) as cloud:
+            matrix = Matrix(cloud)
+            for row, source in product(plain, sources):
+                yield matrix.run(row, source)
+    others = [row for row in rows if isinstance(row, NeutronRow)]
+    for other, source in product(others, sources):
+        yield neutron_matrix_run.run(other, source)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -239,27 +204,24 @@ def main(argv: Sequence[str]) -> int:
     if reasons:
         print(*reasons, sep="\n", file=sys.stderr)
         return 1
-    rows = [row for row in ROWS if not arguments.rows or row.name in arguments.rows]
+    rows = [row for row in ALL_ROWS if not arguments.rows or row.name in arguments.rows]
     if arguments.vms:
         rows = [evolve(row, vms=min(row.vms, arguments.vms)) for row in rows]
     sources = [arguments.source] if arguments.source else SOURCES
     # So that the cloud is taken down then, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     faults = 0
-    with Cloud(make_machines(max(row.vms for row in rows) + 1)) as cloud:
-        matrix = Matrix(cloud)
-        print(HEAD, flush=True)
-        for row in rows:
-            for source in sources:
-                outcomes = matrix.run(row, source)
-                verdict = merge([outcome.verdict for outcome in outcomes])
-                print(line(verdict), flush=True)
-                for fault in verdict.faults:
-                    print(f"{row.name}, {source}: {fault}", file=sys.stderr, flush=True)
-                faults += len(verdict.faults)
-                for seed, outcome in zip(row.seeds, outcomes, strict=True):
-                    if arguments.logs:
-                        _keep(outcome, seed, arguments.logs)
+    print(HEAD, flush=True)
+    for outcomes in _run_all(rows, sources):
+        verdict = merge([outcome.verdict for outcome in outcomes])
+        print(line(verdict), flush=True)
+        name = f"{verdict.row.name}, {verdict.source}"
+        for fault in verdict.faults:
+            print(f"{name}: {fault}", file=sys.stderr, flush=True)
+        faults += len(verdict.faults)
+        for seed, outcome in zip(verdict.row.seeds, outcomes, strict=True):
+            if arguments.logs:
+                outcome.keep(seed, arguments.logs)
     return 1 if faults else 0
 
 
