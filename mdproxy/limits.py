@@ -195,6 +195,14 @@ class Rates:
         return full
 
 
+def lines_of_network() -> Rates:
+    """
+    Bound how often a log tells something of whoever is on a network, for each may have
+    any number of names: some lines at once, and one every two seconds.
+    """
+    return Rates(0.5, 32)
+
+
 @define
 class Seldom:
     """

@@ -42,7 +42,7 @@ from mdproxy.http.client import (
 from mdproxy.http.front import Reply
 from mdproxy.http.parsing import METHODS, BadRequest, RequestBounds
 from mdproxy.interfaces import IUpstream
-from mdproxy.limits import Rates, Seat, Seldom, Shares
+from mdproxy.limits import Rates, Seat, Seldom, Shares, lines_of_network
 from mdproxy.lookup import InstanceLookup
 from mdproxy.model import Caller, Identity, Port, Refusal, Request
 from mdproxy.signing import Signer
@@ -149,6 +149,7 @@ class ReverseProxyResource:
         factory=OrderedDict, init=False
     )
     _seldom: Seldom = field(factory=Seldom, init=False)
+    _told: Rates = field(factory=lines_of_network, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
     def answer(self, request: Request, caller: Caller, reply: Reply) -> Exchange:
@@ -411,8 +412,9 @@ class ReverseProxyResource:
         """
         Log what a caller has met, once in a while for each caller and event.
         """
-        quiet = self._seldom.passes((*caller.holder, event), self.clock.seconds())
-        if quiet is not None:
+        now = self.clock.seconds()
+        quiet = self._seldom.passes((*caller.holder, event), now)
+        if quiet is not None and self._told.allows((caller.network, event), now):
             self._log.warn(
                 text,
                 address=caller.address,

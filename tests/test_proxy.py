@@ -111,6 +111,21 @@ class TellTests(ProxyTestCase):
         self.refuse(evolve(STRANGER, since=self.proxy.clock.seconds() + 1))
         self.assertEqual(self.logged()[3][1], line[1].replace("0 more", "2 more"))
 
+    def test_refusals_of_many(self) -> None:
+        """
+        Whoever makes up one MAC after the other fills no log: of a network there are so
+        many lines and then few; another network has its own.
+        """
+        for number in range(200):
+            mac = f"fa:16:3e:01:00:{number:02x}"
+            self.ask(caller=Caller("red", f"10.1.0.{number}", mac))
+        self.advance(8.25, 0.25)
+        self.assertEqual(self.proxy.counts["refused-no-neighbour"], 200)
+        self.assertLess(len(self.logged()), 50)
+        before = len(self.logged())
+        self.refuse(Caller("blue", "10.1.0.1", "fa:16:3e:01:00:01"))
+        self.assertEqual(len(self.logged()), before + 1)
+
     def test_nova_away(self) -> None:
         """
         Why Nova gives no answer is logged once a minute for each cause; a caller that

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from mdproxy.http.parsing import RequestBounds
 from mdproxy.http.room import MayBeIdle, Room
-from mdproxy.limits import Seat, Seldom, Shares
+from mdproxy.limits import Rates, Seat, Seldom, Shares, lines_of_network
 from mdproxy.model import Caller, Request
 from mdproxy.sweep import Sweep, Timed
 
@@ -174,6 +174,7 @@ class Front:
     _leaving: set[Connection] = field(factory=set, init=False)
     _drained: Callable[[], None] | None = field(default=None, init=False)
     _seldom: Seldom = field(factory=Seldom, init=False)
+    _told: Rates = field(factory=lines_of_network, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
     @_room.default
@@ -347,8 +348,9 @@ class Front:
         """
         bound = self.shares.reached(caller.holder)
         assert bound is not None
-        quiet = self._seldom.passes((what, caller.holder), self.clock.seconds())
-        if quiet is not None:
+        now = self.clock.seconds()
+        quiet = self._seldom.passes((what, caller.holder), now)
+        if quiet is not None and self._told.allows((caller.network, what), now):
             self._log.warn(
                 "{what} of {address} ({mac}) on {network}: too many are open {bound} "
                 "({quiet} more like it)",
