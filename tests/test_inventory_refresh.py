@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.inventory.refresh import Refreshes
+from mdproxy.inventory.refresh import TOGETHER, Refreshes
 
 
 class RefreshesTests(SynchronousTestCase):
@@ -56,8 +56,9 @@ class RefreshesTests(SynchronousTestCase):
         Each network has its own pace.
         """
         self.refreshes.refresh("red")
+        self.clock.advance(TOGETHER)
         self.successResultOf(self.refreshes.refresh("blue"))
-        self.assertEqual(self.readings, [0, 0])
+        self.assertEqual(self.readings, [0, TOGETHER])
 
     def test_stop(self) -> None:
         """
@@ -69,3 +70,17 @@ class RefreshesTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual(self.readings, [0])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many_networks(self) -> None:
+        """
+        All networks that are missed within a moment share one reading, which begins
+        after they were missed.
+        """
+        waiting = [self.refreshes.refresh(f"net{number}") for number in range(100)]
+        self.assertEqual(self.readings, [0])
+        self.successResultOf(waiting[0])
+        self.assertNoResult(waiting[1])
+        self.clock.advance(TOGETHER)
+        self.assertEqual(self.readings, [0, TOGETHER])
+        for done in waiting[1:]:
+            self.successResultOf(done)

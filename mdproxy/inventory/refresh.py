@@ -13,6 +13,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: For how many seconds after a refresh for a network the next one waits.
 PAUSE = 1.0
+#: For how many seconds after any: all networks are read together, and there may be any
+#: number of them.
+TOGETHER = 0.05
 
 
 @define
@@ -23,6 +26,7 @@ class Refreshes:
     @ivar _clock: Schedules.
     @ivar _read: Reads everything; it must not raise.
     @ivar _latest: When each network's latest refresh was.
+    @ivar _last: When the latest of all was.
     @ivar _waiting: Who waits for each network's next one.
     @ivar _calls: Do the next ones.
     """
@@ -30,6 +34,7 @@ class Refreshes:
     _clock: IReactorTime
     _read: Callable[[], None]
     _latest: dict[str, float] = field(factory=dict, init=False)
+    _last: float = field(default=float("-inf"), init=False)
     _waiting: dict[str, list[Deferred[None]]] = field(factory=dict, init=False)
     _calls: dict[str, IDelayedCall] = field(factory=dict, init=False)
 
@@ -39,10 +44,11 @@ class Refreshes:
 
         @return: Fires after the reading, or when this is stopped.
         """
-        due = self._latest.get(network, float("-inf")) + PAUSE
+        latest = self._latest.get(network, float("-inf"))
+        due = max(latest + PAUSE, self._last + TOGETHER)
         now = self._clock.seconds()
         if due <= now:
-            self._latest[network] = now
+            self._latest[network] = self._last = now
             self._read()
             return succeed(None)
         waiting = self._waiting.setdefault(network, [])
@@ -64,12 +70,18 @@ class Refreshes:
 
     def _do(self, network: str) -> None:
         """
-        Read for those who wait.
+        Read for those who wait, on all networks whose turn it is.
         """
         del self._calls[network]
-        self._latest[network] = self._clock.seconds()
+        now = self._last = self._clock.seconds()
+        due = [each for each, call in self._calls.items() if call.getTime() <= now]
+        for each in due:
+            self._calls.pop(each).cancel()
+        networks = [network, *due]
+        self._latest.update(dict.fromkeys(networks, now))
         self._read()
-        self._release(network)
+        for each in networks:
+            self._release(each)
 
     def _release(self, network: str) -> None:
         """
