@@ -242,7 +242,7 @@ class KeaTests(ServerTestCase):
         in are cleaned up again and again.
         """
         leases = self.directory / "kea.csv"
-        database = {"type": "memfile", "name": str(leases), "lfc-interval": 3}
+        database = {"type": "memfile", "name": str(leases), "lfc-interval": 2}
         subnet = {
             "id": 42,
             "subnet": "10.77.0.0/24",
@@ -257,7 +257,7 @@ class KeaTests(ServerTestCase):
             "interfaces-config": {"interfaces": [f"{DEVICE}/{SERVER}"]},
             "lease-database": database,
             "expired-leases-processing": expiry,
-            "valid-lifetime": 4,
+            "valid-lifetime": 7,
             "subnet4": [subnet],
         }
         path = self.directory / "kea.json"
@@ -286,7 +286,7 @@ class KeaTests(ServerTestCase):
         self.assertIsNotNone(watching.lease(one))
         self.assertEqual(watching.book.forgotten, [two])
         first.process.kill()
-        watching.until("end", lambda: one in watching.book.forgotten)
+        watching.until("end", lambda: one in watching.book.forgotten, 16.0)
         watching.until(
             "live source", lambda: watching.watcher.state is SourceState.LIVE
         )
