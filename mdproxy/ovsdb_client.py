@@ -8,6 +8,7 @@ when all were tried there is a pause that doubles.  Nothing here knows what is a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 from typing import Protocol as Shape
@@ -446,6 +447,9 @@ def _why(error: BaseException | None) -> str:
     """
     Say why a connection could not be made, the same words for the same reason.
     """
+    if type(error) is ConnectError and error.osError is not None:
+        # Twisted has no class for it, such as a UNIX socket that is not there.
+        return os.strerror(error.osError)
     if isinstance(error, ConnectError):
         return type(error).__doc__ or type(error).__name__
     return type(error).__name__

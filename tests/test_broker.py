@@ -10,11 +10,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mdproxy import broker
 from mdproxy.broker import (
     MOST,
     ROUTE,
@@ -256,6 +260,24 @@ class InNamespaceTests(SynchronousTestCase):
             )
             self.assertEqual(error.errno, number)
         self.assertEqual(os.listdir("/proc/self/fd"), before)
+
+    def test_no_way_home(self) -> None:
+        """
+        Whoever can't come back ends at once: nothing goes on in another namespace.
+        """
+        text = (
+            "import os; from mdproxy import broker;"
+            "broker._go_home(os.open(os.devnull, os.O_RDONLY)); print('goes on')"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", text],
+            cwd=Path(broker.__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual((ended.returncode, ended.stdout), (os.EX_SOFTWARE, ""))
+        self.assertIn("can't leave a network namespace", ended.stderr)
 
     def test_home(self) -> None:
         """

@@ -672,6 +672,7 @@ class NeutronInventoryTests(SynchronousTestCase):
                 "state": "stale",
                 "problem": "Neutron answered with status 502",
                 "host": HOST,
+                "keystone": "http://keystone:5000/v3",
                 "endpoint": "http://neutron:9696",
                 "token_renewed_in": 3478.8,
                 "roles": ["service"],

@@ -227,6 +227,15 @@ class MeaningTests(SynchronousTestCase):
         del ids["neutron:network_name"]
         self.assertIsNotNone(meant(port_row(ids=ids)).port)
 
+    def test_project_unchanged(self) -> None:
+        """
+        The project's id is passed on as it is written, with its hyphens or without.
+        """
+        for project in (PROJECT, "28A490A0-f8b2-8800-181c-e490a74df8d2"):
+            port = meant(port_row(ids=neutron_ids(project_id=project))).port
+            assert port is not None
+            self.assertEqual(port.project_id, project)
+
     def test_subport(self) -> None:
         """
         A subport is its parent's instance, and comes by its parent's device; without a

@@ -226,9 +226,11 @@ class SessionTests(SynchronousTestCase):
 
     def test_describe(self) -> None:
         """
-        The operator is told where Neutron is, and how often it was asked.
+        The operator is told where Keystone and Neutron are, and how often the latter
+        was asked.
         """
         empty: dict[str, Any] = {
+            "keystone": "http://keystone:5000/v3",
             "endpoint": None,
             "token_renewed_in": None,
             "roles": [],
@@ -241,6 +243,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(
             self.session.describe(),
             {
+                "keystone": "http://keystone:5000/v3",
                 "endpoint": "http://neutron:9696",
                 "token_renewed_in": 3400.0,
                 "roles": ["service"],

@@ -4,6 +4,7 @@ Tests for L{mdproxy.ovsdb_client}.
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
+    getConnectError,
 )
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol
@@ -358,6 +360,20 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(others, [others[0]] * 3)
         self.assertIn("tcp:10.0.0.1:6642 can't be reached", others[0])
         self.assertIn("tcp:10.0.0.2:6642 can't be reached", others[0])
+
+    def test_what_the_kernel_said(self) -> None:
+        """
+        Of a socket that is not there, or may not be used, that is said.
+        """
+        for number, words in (
+            (errno.ENOENT, "No such file or directory"),
+            (errno.EACCES, "Permission denied"),
+        ):
+            client = self.make(A)
+            client.begin()
+            self.attempts[-1][2].errback(getConnectError((number, "")))
+            client.end()
+            self.assertEqual(self.owner.events.pop(), f"{A} can't be reached: {words}")
 
     def test_proven(self) -> None:
         """

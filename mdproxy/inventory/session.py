@@ -95,13 +95,14 @@ class Session:
 
     def describe(self) -> Mapping[str, Any]:
         """
-        Tell the operator where Neutron is and when the token ends.
+        Tell the operator where Keystone and Neutron are and when the token ends.
 
         @return: Plain values, without the token.
         """
         token = self._token
         left = None if token is None else round(token.until - self._clock.seconds(), 3)
         return {
+            "keystone": self._config.auth_url,
             "endpoint": None if token is None else token.endpoint,
             "token_renewed_in": left,
             "roles": sorted(self.roles),
