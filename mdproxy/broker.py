@@ -37,6 +37,13 @@ DIRECTORY: Final = "/run/netns"
 #: (neutron/agent/l3/namespaces.py).
 ROUTER: Final = "qrouter-"
 ROUTER_DEVICE: Final = "qr-"
+#: What Linux itself puts into a namespace: loopback, and for each kind of tunnel whose
+#: module is loaded its template (net/core/sysctl_net_core.c,
+#: C{fb_tunnels_only_for_init_net}).
+_OF_LINUX: Final = frozenset(
+    {"", "lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0"}
+    | {"ip6tnl0", "ip6gre0", "ip6_vti0"}
+)
 
 #: The kinds of sockets: TCP over IPv4 and IPv6, and routing netlink.
 TCP4: Final = "tcp4"
@@ -129,7 +136,7 @@ def is_served(namespace: str, device: str) -> bool:
     """
     if is_router(namespace):
         return device.startswith(ROUTER_DEVICE)
-    return device not in ("", "lo", "gretap0", "erspan0")
+    return device not in _OF_LINUX
 
 
 def place_of(rules: Sequence[Rule], namespace: str, want: Want) -> tuple[str, int]:

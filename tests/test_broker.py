@@ -60,6 +60,7 @@ REFUSED = {
     "loopback": (RULES, "qdhcp-a", Want(TCP4, "lo")),
     "any device": (RULES, "qdhcp-a", Want(TCP4, "")),
     "template of a tunnel": (RULES, "qdhcp-a", Want(TCP4, "gretap0")),
+    "template of one without Ethernet": (RULES, "qdhcp-a", Want(TCP6, "sit0")),
     "outside of a router": (RULES, "qrouter-a", Want(TCP4, "qg-0a1b2c3d-4e")),
     "between routers": (RULES, "qrouter-a", Want(TCP6, "ha-0a1b2c3d-4e")),
     "neighbours only": (RULES, "other-a", Want(TCP4, TAP)),
