@@ -187,7 +187,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         }
     )
 
-    pages = introspection(status, reactor, transactions=proxy.transactions.describe)
+    pages = introspection(
+        status,
+        reactor,
+        transactions=proxy.transactions.describe,
+        facts=lookup.known,
+    )
     endpoint = serverFromString(reactor, config.introspection)
     service = InOrder()
     for part in (

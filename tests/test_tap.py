@@ -274,6 +274,8 @@ class MakeServiceTests(SecrecyTestCase):
         self.proxy_of(service).answer(request, caller, RecordingReply()).cancel()
         (transaction,) = self.read_page(b"/transactions")
         self.assertEqual(transaction["outcome"], "client-gone")
+        facts = self.read_page(b"/facts")
+        self.assertEqual(sorted(facts), ["leases", "neighbours", "ports"])
         self.successResultOf(service.stopService())
 
     def read_page(self, path: bytes) -> Any:

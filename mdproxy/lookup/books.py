@@ -11,7 +11,7 @@ says more than its sources do: what a record says now replaces what it said befo
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from attrs import define, field, frozen
 
@@ -281,6 +281,13 @@ class PortBook(_Observed):
         key = (network, mac)
         return key not in self._by_mac and address in self._former.get(key, ())
 
+    def __iter__(self) -> Iterator[Port]:
+        """
+        Go through all ports; nothing may be entered meanwhile.
+        """
+        for ports in self._records.values():
+            yield from ports
+
     def __len__(self) -> int:
         """
         Count the ports.
@@ -375,6 +382,14 @@ class LeaseBook(_Observed):
         ]
         expires, lease = max(lasting, key=lambda pair: pair[0])
         return lease if expires > now else None
+
+    def __iter__(self) -> Iterator[Lease]:
+        """
+        Go through all leases of all sources, ended ones too; nothing may be entered
+        meanwhile.
+        """
+        for seat in self._leases.values():
+            yield from seat.values()
 
     def __len__(self) -> int:
         """
@@ -562,6 +577,14 @@ class NeighbourBook(_Observed):
             for (where, address), entry in self._entries.items()
             if where == network and entry.mac is not None
         ]
+
+    def __iter__(self) -> Iterator[Neighbour]:
+        """
+        Go through all valid entries; nothing may be entered meanwhile.
+        """
+        for (network, address), entry in self._entries.items():
+            if entry.mac is not None:
+                yield Neighbour(network, address, entry.mac)
 
     def __len__(self) -> int:
         """
