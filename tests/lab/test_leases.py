@@ -324,13 +324,16 @@ class LibvirtTests(ServerTestCase):
 
     def test_life(self) -> None:
         """
-        Leases are given, renewed and given back; dnsmasq restarts, and reads them from
-        the file.
+        Leases are given, renewed, given back and run out; dnsmasq restarts, and reads
+        them from the file.
         """
         machine = self.directory / "machine"
         leases = machine / "libvirt" / "dnsmasq" / f"{DEVICE}.status"
         leases.parent.mkdir(parents=True)
         (machine / "run").mkdir()
+        soon = int(time.time()) + 4
+        old = {"ip-address": "10.77.0.108", "mac-address": mac_of(8)}
+        leases.write_text(json.dumps([{**old, "expiry-time": soon}]))
         naming = Naming(bridges={DEVICE: "red"})
         watching = self.watch("libvirt", leases.parent / "*.status", naming)
         # The helper knows one place only; the mounts are in a namespace of their own.
@@ -343,13 +346,15 @@ class LibvirtTests(ServerTestCase):
         server = self.serve(*command, VIR_BRIDGE_NAME=DEVICE)
         first, second = self.segment.ask(1), self.segment.ask(2)
         one, two = watching.leased_to(1), watching.leased_to(2)
-        self.assertEqual(len(watching.book), 2)
+        watching.until("what ran out", lambda: watching.book.forgotten)
+        self.assertGreaterEqual(time.time(), soon)
         self.check_renewal(watching, first, one)
         self.check_release(watching, second, two)
-        self.assertEqual(watching.book.forgotten, [two])
+        ended = ["10.77.0.108", two]
+        self.assertEqual(watching.book.forgotten, ended)
         server.stop()
         self.serve(*command, VIR_BRIDGE_NAME=DEVICE)
         self.check_renewal(watching, first, one)
         self.check_release(watching, first, one)
-        self.assertEqual(watching.book.forgotten, [two, one])
+        self.assertEqual(watching.book.forgotten, [*ended, one])
         self.assertEqual(watching.watcher.state, SourceState.LIVE)
