@@ -30,10 +30,11 @@ from attrs import define, field
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from bench.lease_writers import WRITERS, address_of
+from bench.pulse import Pulse
 from mdproxy.interfaces import SourceState
 from mdproxy.lookup.books import LeaseBook
 from mdproxy.lookup.epoch import Epoch
@@ -49,45 +50,6 @@ _NEW: Final = 70_000
 _SIZES: Final = (10, 10_000)
 #: How long a store is left alone before each change, so that each begins at rest.
 _REST: Final = 1.3
-
-
-@define
-class _Pulse:
-    """
-    Feels for how long the reactor does nothing else.
-
-    @ivar longest: The longest time, in seconds.
-    @ivar cpu: The most CPU time, in seconds, in such a time.
-    """
-
-    longest: float = 0.0
-    cpu: float = 0.0
-    _last: float = field(factory=time.monotonic, init=False)
-    _burnt: float = field(factory=time.thread_time, init=False)
-    _beat: LoopingCall = field(init=False)
-
-    def start(self) -> None:
-        """
-        Begin to feel.
-        """
-        self._last, self._burnt = time.monotonic(), time.thread_time()
-        self._beat = LoopingCall(self._feel)
-        self._beat.start(0.001)
-
-    def stop(self) -> None:
-        """
-        Feel no more.
-        """
-        self._beat.stop()
-
-    def _feel(self) -> None:
-        """
-        Take note of the time since the last beat.
-        """
-        now, burnt = time.monotonic(), time.thread_time()
-        self.longest = max(self.longest, now - self._last)
-        self.cpu = max(self.cpu, burnt - self._burnt)
-        self._last, self._burnt = now, burnt
 
 
 class _Book(LeaseBook):
@@ -191,7 +153,7 @@ class _Result:
     given: list[float] = field(factory=list)
     ended: list[float] = field(factory=list)
 
-    def row(self, name: str, size: int, pulse: _Pulse, book: _Book) -> str:
+    def row(self, name: str, size: int, pulse: Pulse, book: _Book) -> str:
         """
         Write a line of the table.
         """
@@ -245,7 +207,7 @@ async def _measure(kind: str, size: int, cycles: int) -> str:
     """
     with tempfile.TemporaryDirectory() as directory:
         writing = await _start(kind, Path(directory), size)
-        book, pulse, result = _Book(), _Pulse(), _Result()
+        book, pulse, result = _Book(), Pulse(), _Result()
         watcher = _watcher(kind, Path(directory) / "br0.status", book)
         pulse.start()
         watcher.startService()
@@ -296,7 +258,7 @@ async def _measure_real(size: int, cycles: int) -> str:
             f"--dhcp-leasefile={leases}",
         )
         watch = await _start("watch", leases.parent, 0)
-        book, pulse, result = _Book(), _Pulse(), _Result()
+        book, pulse, result = _Book(), Pulse(), _Result()
         watcher = _watcher("dnsmasq", leases, book)
         pulse.start()
         watcher.startService()

@@ -18,12 +18,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 from twisted.application.service import IService
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 
+from bench.pulse import Pulse
 from mdproxy.inventory.libvirt import LibvirtInventory
 from mdproxy.inventory.static import StaticInventory
 from mdproxy.lookup.books import PortBook
@@ -34,41 +35,6 @@ reactor: Any = _reactor
 #: How often each thing is changed, and how long it is left alone in between.
 _ROUNDS = 20
 _REST = 0.2
-
-
-@define
-class _Pulse:
-    """
-    Feels for how long the reactor does nothing else.
-
-    @ivar longest: The longest time, in seconds.
-    """
-
-    longest: float = 0.0
-    _last: float = field(factory=time.monotonic, init=False)
-    _beat: LoopingCall = field(init=False)
-
-    def start(self) -> None:
-        """
-        Begin to feel.
-        """
-        self._last = time.monotonic()
-        self._beat = LoopingCall(self._feel)
-        self._beat.start(0.001)
-
-    def stop(self) -> None:
-        """
-        Feel no more.
-        """
-        self._beat.stop()
-
-    def _feel(self) -> None:
-        """
-        Take note of the time since the last beat.
-        """
-        now = time.monotonic()
-        self.longest = max(self.longest, now - self._last)
-        self._last = now
 
 
 def _domain(number: int, address: str) -> str:
@@ -153,7 +119,7 @@ async def _measure(name: str, size: int, make: Callable[..., _Case]) -> str:
     @return: A line of the table.
     """
     with tempfile.TemporaryDirectory() as directory:
-        book, pulse, heard = PortBook(), _Pulse(), [0.0]
+        book, pulse, heard = PortBook(), Pulse(), [0.0]
         case = make(Path(directory), size, book)
         IService(case.source).startService()
         book.observe(lambda _network: heard.__setitem__(0, time.monotonic()))
