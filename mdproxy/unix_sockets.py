@@ -12,7 +12,8 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from errno import EADDRINUSE, EPROTOTYPE
 from typing import Final
 
@@ -131,7 +132,8 @@ def listen_at(path: str, permissions: Permissions) -> Made:
     )
     try:
         draft = os.path.join(workshop, "s")
-        _bind(opened, workshop)
+        with _short(draft) as address:
+            opened.bind(address)
         os.chmod(draft, permissions.mode)
         if permissions.owner is not None:
             os.chown(draft, permissions.owner, -1)
@@ -185,13 +187,15 @@ def peer_of(connected: socket.socket) -> Peer | None:
     return Peer(pid, uid)
 
 
-def _bind(opened: socket.socket, directory: str) -> None:
+@contextmanager
+def _short(path: str) -> Iterator[str]:
     """
-    Bind a socket in a directory, however long its path is.
+    Name a path in a way that fits into C{sun_path}, 108 bytes (unix(7)).
     """
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory, name = os.path.split(path)
+    descriptor = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        opened.bind(f"/proc/self/fd/{descriptor}/s")
+        yield f"/proc/self/fd/{descriptor}/{name}"
     finally:
         os.close(descriptor)
 
@@ -211,9 +215,12 @@ def _check_free(path: str) -> None:
         return
     if not stat.S_ISSOCK(kind):
         raise OSError(EADDRINUSE, "what is there is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker,
+        _short(path) as address,
+    ):
         try:
-            asker.connect(path)
+            asker.connect(address)
         except ConnectionRefusedError:
             return
         except OSError as error:

@@ -154,6 +154,18 @@ class ListenTests(SynchronousTestCase):
         self.assertTrue(is_at(self.path, made))
         self.assertEqual(os.listdir(self.directory), ["metadata_proxy"])
 
+    def test_long_path(self) -> None:
+        """
+        A path may be longer than the kernel's addresses (C{sun_path}, unix(7)).
+        """
+        self.directory /= "d" * 120
+        self.directory.mkdir()
+        self.path = str(self.directory / "metadata_proxy")
+        self.listen().opened.close()
+        self.listen()
+        self.assert_taken()
+        self.connect()
+
     def test_no_socket(self) -> None:
         """
         A file is nobody's to replace; nor is what a link leads to.
