@@ -55,14 +55,18 @@ class Totals(Protocol):
     """
     What is asked of L{Transactions<mdproxy.transactions.Transactions>}.
 
-    @ivar tally: How many requests ended, by network kind, status and outcome.
-    @ivar total: For how long they took.
-    @ivar upstream: For how long Nova was waited for.
+    @ivar total: How long requests took.
+    @ivar upstream: How long Nova was waited for.
     """
 
-    tally: Mapping[tuple[str, int, str], int]
     total: Histogram
     upstream: Histogram
+
+    @property
+    def tally(self) -> Mapping[tuple[str, int, str], int]:
+        """
+        How many requests ended, by network kind, status and outcome.
+        """
 
 
 class Proxied(Protocol):
