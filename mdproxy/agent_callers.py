@@ -43,6 +43,9 @@ from mdproxy.model import Caller
 #: (neutron/conf/agent/metadata/config.py), and what clocks and queues may add.
 DOUBT: Final = 75.0
 
+#: The kind of the listener (L{Caller.kind}).
+KIND: Final = "socket"
+
 
 class Neighbours(Protocol):
     """
@@ -102,10 +105,11 @@ class RelayedCallers:
         if len(seen) != 1:
             again = partial(self.find, forwarded, process)
             place, address = forwarded.place, forwarded.address
-            return Caller(place, address, None, probed=True, seek=again)
+            return Caller(place, address, None, probed=True, kind=KIND, seek=again)
         [(link, mac)] = seen
         since = self._trusted_since(process)
-        return Caller(link, forwarded.address, mac, probed=True, since=since)
+        address = forwarded.address
+        return Caller(link, address, mac, probed=True, since=since, kind=KIND)
 
     def note_unbroken(self, process: Seat) -> None:
         """
@@ -157,6 +161,6 @@ class RelayedCallers:
             fitting = [name for name in names if books.ports.by_address(name, address)]
             if len(fitting) != 1:
                 again = partial(self.find, forwarded, process)
-                return Caller(place, address, None, "address", seek=again)
+                return Caller(place, address, None, "address", kind=KIND, seek=again)
             [place] = fitting
-        return Caller(place, address, None, "address")
+        return Caller(place, address, None, "address", kind=KIND)

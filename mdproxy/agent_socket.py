@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mdproxy.agent_callers import KIND
 from mdproxy.http.front import Front
 from mdproxy.http.relayed import Callers, RelayedChannel
 from mdproxy.http.transports import serve_at_once
@@ -226,7 +227,8 @@ class AgentSocket(Service):
             self._tell_stranger(peer)
             return None
         self._counts["accepted"] += 1
-        return Caller(self.name, f"process {peer.pid} of user {peer.uid}", None)
+        process = f"process {peer.pid} of user {peer.uid}"
+        return Caller(self.name, process, None, kind=KIND)
 
     @property
     def _allowed(self) -> frozenset[int]:

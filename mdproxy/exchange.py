@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, field
 from twisted.internet.interfaces import IDelayedCall
@@ -23,6 +23,7 @@ from mdproxy.http.client import UpstreamError
 from mdproxy.http.front import Reply
 from mdproxy.interfaces import IExchange
 from mdproxy.model import Caller, Identity, Reason, Refusal, Request, ResponseHead
+from mdproxy.transactions import TARGET
 from mdproxy.upstream import SAFE
 
 if TYPE_CHECKING:
@@ -110,9 +111,14 @@ class Exchange:
     @ivar caller: Who opened the connection.
     @ivar _reply: Where the answer goes.
     @ivar _proxy: What all exchanges share.
+    @ivar number: The number of the request, by which it is named.
     @ivar since: When the request was whole, in the clock's seconds.
     @ivar until: When the hold is used up, in the clock's seconds.
     @ivar _identity: Who asks, once it is known.
+    @ivar _refusal: Why nobody can say who asks, where that is so now.
+    @ivar _asked_at: When Nova was asked last, in the clock's seconds.
+    @ivar _lookup_took: Seconds until Nova was asked for the first time.
+    @ivar _nova_took: For how many seconds Nova was asked, all tries together.
     @ivar _end_wait: Ends waiting for facts; C{None} when not waiting.
     @ivar _timer: Ends the hold, or asks again.
     @ivar _sent: Whether Nova has been asked and has not answered in full.
@@ -132,10 +138,15 @@ class Exchange:
     caller: Caller
     _reply: Reply = field(repr=False)
     _proxy: ReverseProxyResource = field(repr=False)
+    number: int
     since: float
     until: float
     wire: bytes = field(default=b"", init=False, repr=False)
     _identity: Identity | None = field(default=None, init=False)
+    _refusal: Refusal | None = field(default=None, init=False)
+    _asked_at: float = field(default=0.0, init=False)
+    _lookup_took: float = field(default=0.0, init=False)
+    _nova_took: float = field(default=0.0, init=False)
     _end_wait: Callable[[], None] | None = field(default=None, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _sent: bool = field(default=False, init=False)
@@ -278,6 +289,7 @@ class Exchange:
         elif head.status == 403:
             self._refused()
         elif head.status >= 400:
+            self._step("Nova said", status=head.status)
             self._kept = _Answer(head, bytes(self._body))
             if head.status == 404 and self.request.method in SAFE:
                 self._look_again()
@@ -306,6 +318,7 @@ class Exchange:
             self._judge_kept()
             return
         self._has_looked_again = True
+        self._step("looks again who it is")
         self._proxy.count("looked-again")
         if done.called:
             self._confirmed()
@@ -356,6 +369,7 @@ class Exchange:
         """
         assert isinstance(error, UpstreamError)
         self._arrive()
+        self._step("Nova failed", problem=f"{type(error).__name__}: {error}")
         # What came of an answer that broke off is none.
         self._coming = None
         if self._relaying:
@@ -371,6 +385,8 @@ class Exchange:
         """
         Wait for a fact that turns a refusal into an identity.
         """
+        self._refusal = refusal
+        self._step("not recognised", reason=refusal.evidence.reason.value)
         left = self.until - self._proxy.clock.seconds()
         if left <= 0:
             self._refuse(refusal)
@@ -422,8 +438,13 @@ class Exchange:
         if self._identity is not None and self._identity.port != identity.port:
             # What was kept is another's answer.
             self._kept = None
-        self._identity = identity
+        self._identity, self._refusal = identity, None
         self.tries += 1
+        now = self._asked_at = self._proxy.clock.seconds()
+        if self.tries == 1:
+            self._lookup_took = now - self.since
+        if self._proxy.steps.watched:
+            self._step("asks Nova", reason=identity.evidence.reason.value)
         self.sign()
         self._proxy.upstream.send(self)
 
@@ -433,7 +454,8 @@ class Exchange:
         """
         assert self._identity is not None
         fields = self._proxy.fields_of(self._identity, self.caller)
-        self.wire = for_nova(self.request, fields)
+        name = self._proxy.transactions.ids.field_of(self.number)
+        self.wire = for_nova(self.request, fields, name)
 
     def take_turn(self) -> None:
         """
@@ -459,6 +481,7 @@ class Exchange:
         """
         if self._sent:
             self._sent = False
+            self._nova_took += self._proxy.clock.seconds() - self._asked_at
             self._proxy.arrive(self, self.caller)
 
     def _may_pass(self, status: int) -> bool:
@@ -496,6 +519,7 @@ class Exchange:
         """
         error = SecretRefused()
         self._kept = None
+        self._step("Nova refused our signature")
         self._proxy.count("signature-refused")
         if self._next_pause() is not None:
             self._proxy.tell_failure(error, self.caller)
@@ -508,6 +532,7 @@ class Exchange:
         pause = self._next_pause()
         if pause is not None and self._proxy.await_recovery(self):
             self._proxy.count("asked-again")
+            self._step("will ask again", pause=round(pause, 3))
             self._timer = self._proxy.clock.callLater(pause, self._try_again)
         elif self._kept is not None:
             self._relay_kept()
@@ -609,8 +634,10 @@ class Exchange:
         The hold is used up and the caller is not identified.
         """
         self._proxy.tell_refusal(refusal)
-        self._proxy.count(f"refused-{refusal.evidence.reason.value}")
-        if refusal.evidence.reason in _PATHLESS:
+        reason = refusal.evidence.reason
+        self._proxy.transactions.note_refusal(self.caller.kind, reason.value)
+        self._proxy.count(f"refused-{reason.value}")
+        if reason in _PATHLESS:
             self._reply.mistrust()
         self._fail(InstanceInDoubt() if refusal.doubtful else NoSuchInstance())
 
@@ -627,9 +654,37 @@ class Exchange:
         """
         Write down what came of it.
         """
-        port = None if self._identity is None else self._identity.port
-        instance = None if port is None else port.instance_id
-        self._proxy.note_end(self, instance, self._status, outcome)
+        proxy, request = self._proxy, self.request
+        now = proxy.clock.seconds()
+        status, took = self._status, now - self.since
+        if status:
+            proxy.counts[f"status-{status}"] += 1
+        proxy.transactions.note(
+            (
+                self.number,
+                now,
+                took,
+                self._lookup_took if self.tries else took,
+                self._nova_took,
+                self.caller,
+                self._refusal or self._identity,
+                request.method,
+                request.target[:TARGET],
+                status,
+                self.tries,
+                outcome,
+            )
+        )
+        if proxy.steps.watched:
+            self._step("ends", status=status, outcome=outcome)
+
+    def _step(self, what: str, **more: Any) -> None:
+        """
+        Write a step down, if the operator watches whom it concerns.
+        """
+        steps = self._proxy.steps
+        if steps.watched:
+            steps.note(self.number, self.caller, self._identity, what, **more)
 
     def _leave(self, outcome: str) -> None:
         """

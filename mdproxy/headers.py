@@ -102,21 +102,24 @@ def identity_fields(port: Port, address: str, signer: Signer) -> IdentityFields:
     )
 
 
-def for_nova(request: Request, fields: IdentityFields) -> bytes:
+def for_nova(request: Request, fields: IdentityFields, name: bytes = b"") -> bytes:
     """
     Write the request that goes to Nova, all but its Host.
 
     @param request: What the instance asked.
     @param fields: Who it is.
+    @param name: The header line that names the request
+        (L{RequestIds.field_of<mdproxy.transactions.RequestIds.field_of>}).
 
     @return: The request line and header lines, each with its end, without the empty
         line, for the endpoint adds its own Host (L{host_line}).
     """
-    head = b"%b %b HTTP/1.1\r\n%b%b" % (
+    head = b"%b %b HTTP/1.1\r\n%b%b%b" % (
         request.method,
         request.target,
         _passed(request.headers),
         fields.wire,
+        name,
     )
     if request.body is None and request.method not in _WITH_BODY:
         return head

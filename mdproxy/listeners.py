@@ -184,6 +184,7 @@ class Door(ServerFactory):
         neighbours: NeighbourDevices,
         clock: IReactorTime,
         identify_by: str = "mac",
+        kind: str = "namespaces",
     ) -> None:
         """
         Be a door.
@@ -192,6 +193,7 @@ class Door(ServerFactory):
         @param neighbours: The neighbour source of its namespace.
         @param clock: Dates handshakes.
         @param identify_by: How callers are identified.
+        @param kind: The kind of the listener (L{Caller.kind}).
         """
         self.network = network
         self.accepted = 0
@@ -199,6 +201,7 @@ class Door(ServerFactory):
         self._neighbours = neighbours
         self._clock = clock
         self._identify_by = identify_by
+        self._kind = kind
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:
         """
@@ -230,7 +233,9 @@ class Door(ServerFactory):
         except ValueError:
             return None
         if self._identify_by != "mac":
-            return Caller(self.network, address, None, self._identify_by)
+            return Caller(
+                self.network, address, None, self._identify_by, kind=self._kind
+            )
         # What happened before the handshake must not look as if it came after.
         self._neighbours.drain()
         accepted = transport.getHandle()
@@ -238,9 +243,11 @@ class Door(ServerFactory):
         age = handshake_age(accepted, mac is not None)
         since = self._clock.seconds() - age
         if mac is not None:
-            return Caller(self.network, address, mac, since=since)
+            return Caller(self.network, address, mac, since=since, kind=self._kind)
         mac = self._neighbours.probe(self.network, address)
-        return Caller(self.network, address, mac, probed=True, since=since)
+        return Caller(
+            self.network, address, mac, probed=True, since=since, kind=self._kind
+        )
 
 
 @define(eq=False)
@@ -281,13 +288,25 @@ class Listener(Service):
     _looking: IDelayedCall | None = field(default=None, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
+    @property
+    def _kind(self) -> str:
+        """
+        Name the kind that the operator knows it by.
+        """
+        return "address" if self._device is None else "device"
+
     @_door.default
     def _(self) -> Door:
         """
         Make the door.
         """
         return Door(
-            self.network, self._front, self._neighbours, self._clock, self._identify_by
+            self.network,
+            self._front,
+            self._neighbours,
+            self._clock,
+            self._identify_by,
+            self._kind,
         )
 
     def privilegedStartService(self) -> None:
@@ -325,6 +344,7 @@ class Listener(Service):
         """
         return {
             "name": self.name,
+            "kind": self._kind,
             "network": self.network,
             "device": self._device,
             "identify_by": self._identify_by,

@@ -166,6 +166,8 @@ class Caller:
     @ivar probed: Whether C{mac} comes from the probe and not from the frame.
     @ivar since: When its handshake began at the earliest, in monotonic seconds; the
         neighbour entry must not have changed hands since then.
+    @ivar kind: Of which kind its listener is: C{device}, C{namespaces}, C{address} or
+        C{socket}.
     @ivar seek: Finds out anew who it is, where its MAC is not known but may be in a
         moment; C{None}: it is taken as it is.
     @ivar holder: What a caller's share of anything is counted by: a network and the MAC
@@ -179,6 +181,7 @@ class Caller:
     identify_by: str = "mac"
     probed: bool = False
     since: float = field(default=float("-inf"), eq=False)
+    kind: str = field(default="address", eq=False)
     seek: Callable[[], Caller] | None = field(default=None, eq=False, repr=False)
     holder: tuple[str, str] = field(init=False, eq=False, repr=False)
 

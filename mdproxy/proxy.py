@@ -47,7 +47,8 @@ from mdproxy.lookup import InstanceLookup
 from mdproxy.model import Caller, Identity, Port, Refusal, Request
 from mdproxy.signing import Signer
 from mdproxy.site import SiteReply, from_site
-from mdproxy.transactions import TARGET, Transactions
+from mdproxy.steps import Steps
+from mdproxy.transactions import RequestIds, Transactions
 
 #: What an instance sees of each cause (DESIGN section 8): status, and whether it is
 #: told to come back.  The reason is for the operator alone.
@@ -108,6 +109,8 @@ class ReverseProxyResource:
     @ivar _hold: How long requests may wait for what passes by itself.
     @ivar counts: What happened how often.
     @ivar transactions: What was asked lately.
+    @ivar steps: How requests of those went that the operator watches.
+    @ivar _number: How many requests there were.
     @ivar _identities: The signed fields of those who asked, by all that is in them.
     @ivar _asking: The exchanges that Nova is being asked for.
     @ivar _asking_at: The same by network and address of who asks.
@@ -132,7 +135,9 @@ class ReverseProxyResource:
     _bounds: RequestBounds = field(factory=RequestBounds)
     _find_caller: Callable[[Any], Caller | None] = field(default=lambda _: None)
     counts: Counter[str] = field(factory=Counter, init=False)
-    transactions: Transactions = field(factory=Transactions, init=False)
+    transactions: Transactions = field()
+    steps: Steps = field(init=False)
+    _number: int = field(default=0, init=False)
     _identities: dict[tuple[str, str, str], IdentityFields] = field(
         factory=dict, init=False
     )
@@ -152,6 +157,20 @@ class ReverseProxyResource:
     _told: Rates = field(factory=lines_of_network, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
+    @transactions.default
+    def _(self) -> Transactions:
+        """
+        Begin with none.
+        """
+        return Transactions(RequestIds.draw(self.random), self.clock.seconds)
+
+    @steps.default
+    def _(self) -> Steps:
+        """
+        Begin with nobody watched.
+        """
+        return Steps(self.transactions.ids, self.clock.seconds)
+
     def answer(self, request: Request, caller: Caller, reply: Reply) -> Exchange:
         """
         Provide C{Answerer.answer}.
@@ -159,7 +178,8 @@ class ReverseProxyResource:
         self.counts["requests"] += 1
         now = self.clock.seconds()
         until = now + self._hold.of(request.target)
-        exchange = Exchange(request, caller, reply, self, now, until)
+        number = self._number = self._number + 1
+        exchange = Exchange(request, caller, reply, self, number, now, until)
         if self.rates.allows(caller.holder, now):
             exchange.identify()
         else:
@@ -179,31 +199,6 @@ class ReverseProxyResource:
             "pausing": len(self._awaiting),
             "waiting_for_facts": self.holds.taken,
         }
-
-    def note_end(
-        self, exchange: Exchange, instance: str | None, status: int, outcome: str
-    ) -> None:
-        """
-        Write down what came of an exchange.
-
-        @param status: What its caller was told; 0: nothing.
-        """
-        request, now = exchange.request, self.clock.seconds()
-        if status:
-            self.counts[f"status-{status}"] += 1
-        self.transactions.note(
-            (
-                now,
-                now - exchange.since,
-                exchange.caller,
-                instance,
-                request.method,
-                request.target[:TARGET],
-                status,
-                exchange.tries,
-                outcome,
-            )
-        )
 
     def count(self, what: str) -> None:
         """

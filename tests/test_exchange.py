@@ -79,8 +79,10 @@ class KnownTests(ProxyTestCase):
         self.assertTrue(verifyObject(IExchange, exchange))
         ((asked, wire),) = self.upstream.asked
         self.assertIs(asked, exchange)
-        *lines, signature, end = wire.split(b"\r\n")
+        *lines, signature, name, end = wire.split(b"\r\n")
         self.assertEqual(end, b"")
+        ids = self.proxy.transactions.ids
+        self.assertEqual(name, b"X-Openstack-Request-Id: " + ids.of(1).encode("ascii"))
         self.assertEqual(
             lines,
             [

@@ -515,6 +515,7 @@ class ListenerTests(ListenerTestCase):
             json.loads(json.dumps(self.listener.describe())),
             {
                 "name": "one",
+                "kind": "device",
                 "network": "red",
                 "device": "br-red",
                 "identify_by": "mac",

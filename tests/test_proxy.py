@@ -217,6 +217,64 @@ class TellTests(ProxyTestCase):
         self.assertTrue(first["target"].startswith("/openstack/latest/user_data/"))
         self.assertEqual(len(first["target"]), TARGET)
         self.assertAlmostEqual(first["seconds"], 0.5)
+        self.assertAlmostEqual(first["lookup_seconds"], 0.0)
+        self.assertAlmostEqual(first["upstream_seconds"], 0.5)
+
+    def test_tallies(self) -> None:
+        """
+        All requests are counted by the kind of the listener, the status and what came
+        of them, refusals by their reason.
+        """
+        self.ask()
+        self.advance(0.5)
+        self.upstream.answer(200, BODY)
+        self.refuse()
+        told = self.proxy.transactions
+        kind = "address"
+        answers = {(kind, 200, "relayed"): 1, (kind, 503, "InstanceInDoubt"): 1}
+        self.assertEqual(told.tally, answers)
+        self.assertEqual(told.refusals, {(kind, "no-neighbour"): 1})
+        self.assertEqual((told.total.count, told.upstream.count), (2, 1))
+        self.assertAlmostEqual(told.upstream.sum, 0.5)
+
+    def test_every_request_has_its_name(self) -> None:
+        """
+        Nova is told the name of each request, which one that is asked again keeps, and
+        the operator finds it by that.
+        """
+        self.ask()
+        self.upstream.fail(UpstreamUnavailable("refused"), sent=False)
+        self.advance(1)
+        self.upstream.answer(200, BODY)
+        self.ask()
+        self.upstream.answer(200, BODY)
+        names = [
+            wire.split(b"Request-Id: ")[1].split()[0].decode("ascii")
+            for _exchange, wire in self.upstream.asked
+        ]
+        second, first = (
+            each["request_id"] for each in self.proxy.transactions.describe()
+        )
+        self.assertEqual(names, [first, first, second])
+
+    def test_steps(self) -> None:
+        """
+        How the requests of one who is watched go is written down step by step.
+        """
+        self.ask()[0].cancel()
+        self.proxy.steps.watch("i-1", 60)
+        self.ask()
+        self.upstream.fail(UpstreamUnavailable("refused"), sent=False)
+        self.advance(1)
+        self.upstream.answer(200, BODY)
+        told = [each["step"] for each in self.proxy.steps.describe()["steps"]]
+        self.assertEqual(
+            told,
+            [
+                *("asks Nova", "Nova failed", "will ask again"),
+                *("asks Nova", "ends"),
+            ],
+        )
 
     def test_under_way(self) -> None:
         """
@@ -481,7 +539,8 @@ class Conversations(_Case):
             Forwarded: for=evil
             X-Metadata-Provider: evil
             X-Metadata-Provider-Signature: evil
-            X-Neutron-Network-ID: evil""",
+            X-Neutron-Network-ID: evil
+            X-Openstack-Request-Id: evil""",
         )
         lines, _body = self.asked()
         self.assertNotIn(b"evil", b"".join(lines))
@@ -493,6 +552,7 @@ class Conversations(_Case):
                 b"X-Instance-ID",
                 b"X-Tenant-ID",
                 b"X-Instance-ID-Signature",
+                b"X-Openstack-Request-Id",
             ],
         )
         self.upstream.answer(200, BODY)
