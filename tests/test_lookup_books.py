@@ -304,6 +304,22 @@ class NeighbourBookTests(SynchronousTestCase):
         self.assertEqual(self.book.addresses("red"), [])
         self.assertEqual(len(self.book), 0)
 
+    def test_held_by(self) -> None:
+        """
+        The valid entries of a MAC are found on whatever network they are.
+        """
+        self.learn(A, 1.0)
+        self.learn(B, 1.0, "10.0.0.2")
+        self.learn(A, 1.0, "10.0.0.3")
+        self.book.learn(Neighbour("blue", "10.0.0.1", A), 1.0)
+        self.book.forget("red", "10.0.0.3", 2.0)
+        self.assertEqual(
+            self.book.held_by({A}),
+            [Neighbour("red", "10.0.0.1", A), Neighbour("blue", "10.0.0.1", A)],
+        )
+        self.assertEqual(len(self.book.held_by({A, B})), 3)
+        self.assertEqual(self.book.held_by(set()), [])
+
     def flips(self, since: float, address: str = "10.0.0.1") -> tuple[Flip, ...]:
         """
         Tell how an entry has changed since a moment.

@@ -135,6 +135,9 @@ class NetworkBookTests(SynchronousTestCase):
             self.book.links_in("qrouter-r1"), ["qrouter-r1/qr-00000000-00", ROUTER]
         )
         self.assertEqual(self.book.links_in("qrouter-r"), [])
+        self.assertEqual(
+            sorted(self.book.links()), [DHCP, "qrouter-r1/qr-00000000-00", ROUTER]
+        )
         self.book.detach(ROUTER)
         self.book.detach(DHCP)
         self.assertEqual(self.book.links_in(f"qdhcp-{NETWORK}"), [])

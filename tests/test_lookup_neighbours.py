@@ -272,6 +272,33 @@ class KernelContract(_Case):
             self.assertEqual(self.source.probe("blue", address), B)
             self.assertEqual(self.book.mac_of("blue", address), B)
 
+    def test_look(self) -> None:
+        """
+        A look tells the entry of that very device as the kernel has it, one that is of
+        no use included, and enters nothing.
+        """
+        self.start()
+        self.source.attach(self.second, "blue")
+        self.source.drain()
+        self.replace(self.first, "10.0.0.5", A, "reachable")
+        self.replace(self.second, "10.0.0.5", B, "permanent")
+        self.replace(self.first, "10.0.0.6", None, "failed")
+        seen = [
+            None if entry is None else (entry.mac, entry.condition)
+            for entry in (
+                self.source.look("red", "10.0.0.5"),
+                self.source.look("blue", "10.0.0.5"),
+                self.source.look("red", "10.0.0.6"),
+                self.source.look("red", "10.0.0.7"),
+                self.source.look("green", "10.0.0.5"),
+            )
+        ]
+        self.assertEqual(
+            seen,
+            [(A, "reachable"), (B, "permanent"), (None, "failed"), None, None],
+        )
+        self.assertEqual(len(self.book), 0)
+
     def test_probe_nothing(self) -> None:
         """
         A probe for an entry that isn't there, or isn't valid, says so.

@@ -156,6 +156,8 @@ class ReadMessagesTests(SynchronousTestCase):
             )
             expected = Entry(3, "fe80::5", MAC if state in valid else None)
             self.assertEqual(message.entry, expected, state)
+            assert message.entry is not None
+            self.assertEqual(message.entry.condition, state)
 
     def test_deleted(self) -> None:
         """

@@ -11,7 +11,7 @@ says more than its sources do: what a record says now replaces what it said befo
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from attrs import define, field, frozen
 
@@ -158,6 +158,13 @@ class NetworkBook(_Observed):
         List the attached links of a network.
         """
         return list(self._links.get(network, ()))
+
+    def links(self) -> Iterator[str]:
+        """
+        Go through all attached links; none may be attached meanwhile.
+        """
+        for links in self._within.values():
+            yield from links
 
     def links_in(self, namespace: str) -> list[str]:
         """
@@ -567,6 +574,16 @@ class NeighbourBook(_Observed):
         if missed is not None:
             known = (*known, Flip(missed, None))
         return tuple(flip for flip in known if flip.at >= since)
+
+    def held_by(self, macs: Collection[str]) -> list[Neighbour]:
+        """
+        List the valid entries that point to any of some MACs.
+        """
+        return [
+            Neighbour(network, address, entry.mac)
+            for (network, address), entry in self._entries.items()
+            if entry.mac is not None and entry.mac in macs
+        ]
 
     def addresses(self, network: str) -> list[str]:
         """

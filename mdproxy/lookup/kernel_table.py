@@ -358,6 +358,17 @@ class KernelTable:
         self._enter(entry)
         return entry.mac
 
+    def look(self, ifindex: int, address: str) -> Entry | None:
+        """
+        Ask for one neighbour, for the operator: nothing is entered.
+
+        @return: What the kernel has, as it is; C{None}: nothing.
+
+        @raise OSError: If there is no answer.
+        @raise Garbled: If it can't be read.
+        """
+        return self._answer(lambda n: entry_request(n, ifindex, address)).entry
+
     def find_port(self, bridge: int, mac: str) -> str | None:
         """
         Ask by which of its ports a bridge reaches a MAC.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from select import EPOLLIN, epoll
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import (
@@ -37,7 +37,9 @@ from mdproxy.lookup.kernel_table import (
     open_netlink,
     text_of,
 )
-from mdproxy.lookup.netlink import Garbled
+from mdproxy.lookup.netlink import Entry, Garbled
+
+Answer = TypeVar("Answer")
 
 #: After how many seconds a lost socket is opened again.
 _PAUSE: Final = 1.0
@@ -282,6 +284,18 @@ class NeighbourSource(Service):
         """
         return self._ask(network, mac, KernelTable.find_port)
 
+    def look(self, network: str, address: str) -> Entry | None:
+        """
+        Ask the kernel for one neighbour as it is, for the operator: nothing is entered.
+
+        @param network: The network, of an attached device.
+        @param address: The neighbour's address, in canonical form.
+
+        @return: The entry, one that is of no use included; C{None} where there is none,
+            or the kernel can't say.
+        """
+        return self._ask(network, address, KernelTable.look)
+
     def knows(self, network: str) -> bool:
         """
         Provide L{ISource.knows<mdproxy.interfaces.ISource.knows>}: the networks of
@@ -507,8 +521,8 @@ class NeighbourSource(Service):
         self,
         network: str,
         what: str,
-        ask: Callable[[KernelTable, int, str], str | None],
-    ) -> str | None:
+        ask: Callable[[KernelTable, int, str], Answer | None],
+    ) -> Answer | None:
         """
         Put a question about a device.
 

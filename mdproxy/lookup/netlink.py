@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, AF_UNSPEC, inet_ntop, inet_pton
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mdproxy.model import canonical_address
 
@@ -50,6 +50,17 @@ LINK_GROUP = 1 << 0
 #: which the kernel sends to the entry's link-layer address.  C{NUD_NOARP} would too,
 #: but stands on multicast and loopback only; C{NUD_FAILED} keeps an old address.
 _VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x80
+#: What C{ip neighbour} calls the states (iproute2, ip/ipneigh.c).
+_CONDITIONS = {
+    0x01: "incomplete",
+    0x02: "reachable",
+    0x04: "stale",
+    0x08: "delay",
+    0x10: "probe",
+    0x20: "failed",
+    0x40: "noarp",
+    0x80: "permanent",
+}
 #: C{NUD_PERMANENT}; in a bridge's table: the address is the host's own.
 _PERMANENT = 0x80
 
@@ -80,11 +91,20 @@ class Entry:
     @ivar ifindex: The device's index.
     @ivar address: The address.
     @ivar mac: Where the kernel would send; C{None} where it would not send at all.
+    @ivar state: How sure it is of that, for the operator to see: the bits of C{NUD_}.
     """
 
     ifindex: int
     address: str
     mac: str | None
+    state: int = field(default=0, eq=False)
+
+    @property
+    def condition(self) -> str:
+        """
+        Tell how sure the kernel is, as C{ip neighbour} calls it.
+        """
+        return _CONDITIONS.get(self.state, "none")
 
 
 @frozen
@@ -276,15 +296,16 @@ def _neighbour(kind: int, body: bytes) -> tuple[Entry | None, int | None]:
         return None, ifindex if is_learnt else None
     if family not in _ADDRESS_LENGTH or ntf & NTF_PROXY:
         return None, None
-    valid = kind == RTM_NEWNEIGH and bool(state & _VALID)
-    return _entry(family, ifindex, valid, body), None
+    if kind != RTM_NEWNEIGH:
+        state = 0
+    return _entry(family, ifindex, state, body), None
 
 
-def _entry(family: int, ifindex: int, valid: bool, body: bytes) -> Entry | None:
+def _entry(family: int, ifindex: int, state: int, body: bytes) -> Entry | None:
     """
     Read which address a neighbour message is about, and where it is.
 
-    @param valid: Whether the kernel would send there.
+    @param state: How sure the kernel is of that; 0: it is gone.
 
     @return: C{None} for IPv4-mapped IPv6 addresses, which would pass for IPv4
         neighbours here.
@@ -300,8 +321,8 @@ def _entry(family: int, ifindex: int, valid: bool, body: bytes) -> Entry | None:
         if ":" not in address:
             return None
     hardware = attributes.get(NDA_LLADDR, b"")
-    valid = valid and len(hardware) == _MAC_LENGTH
-    return Entry(ifindex, address, hardware.hex(":") if valid else None)
+    valid = state & _VALID and len(hardware) == _MAC_LENGTH
+    return Entry(ifindex, address, hardware.hex(":") if valid else None, state)
 
 
 def _link(kind: int, body: bytes) -> Link | None:
