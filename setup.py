@@ -19,7 +19,10 @@ setup(
     # in real directories on sys.path, so "pip install -e" needs this.
     package_dir={"": "."},
     packages=[*find_packages(include=["mdproxy", "mdproxy.*"]), "twisted.plugins"],
-    package_data={"mdproxy": ["py.typed"]},
+    package_data={
+        "mdproxy": ["py.typed"],
+        "mdproxy.introspection": ["openapi.json", "static/*", "templates/*"],
+    },
     python_requires=">=3.10",
     # Each lower bound is what tests/oldest.txt installs in script/test.
     install_requires=[
@@ -31,8 +34,13 @@ setup(
         "httptools >= 0.6.4",
         "oslo.config >= 9.2",
         "PyYAML >= 6.0.1",
+        "Jinja2 >= 3.1.2",
+        "prometheus_client >= 0.19",
     ],
-    # What the inventory of Neutron's API needs beside that.
-    extras_require={"neutron": ["treq >= 24.9.1"]},
+    # What the inventory of Neutron's API, and the manhole, need beside that.
+    extras_require={
+        "neutron": ["treq >= 24.9.1"],
+        "manhole": ["twisted[conch] >= 24.7"],
+    },
     entry_points={"console_scripts": ["mdproxyctl = mdproxy.cli:main"]},
 )
