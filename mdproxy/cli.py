@@ -181,7 +181,7 @@ def summary(config: Config) -> list[str]:
         if config.secret
         else "  NO SECRET: Nova believes anybody"
     ]
-    lines += [f"Operator's pages: {config.introspection}"]
+    lines += [f"Operator's pages: {config.introspection.endpoint}"]
     if notes := [*config.notes, *notes_of_host(config)]:
         lines += ["", "Worth knowing:", *(f"  {note}" for note in notes)]
     return [*lines, "", *_RULES.splitlines()]

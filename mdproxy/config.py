@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import field, fields_dict, frozen
 
 from mdproxy.credentials import find_secret
-from mdproxy.ini import printable
 from mdproxy.inventory_config import read_inventories, read_project
 from mdproxy.lease_config import LeaseSourceConfig, read_lease_sources
 from mdproxy.listener_config import (
@@ -23,11 +22,17 @@ from mdproxy.listener_config import (
     NamespacesConfig,
     SocketConfig,
     read_listeners,
-    taker_of,
 )
 from mdproxy.nova_config import Endpoint, TlsFiles, UpstreamConfig, read_upstream
+from mdproxy.operator_config import (
+    IntrospectionConfig,
+    LogConfig,
+    ManholeConfig,
+    read_introspection,
+    read_log,
+    read_manhole,
+)
 from mdproxy.options import LISTENER
-from mdproxy.places import completed, place_of
 from mdproxy.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,8 +46,11 @@ __all__ = [
     "ConfigError",
     "Endpoint",
     "HoldConfig",
+    "IntrospectionConfig",
     "LeaseSourceConfig",
     "ListenerConfig",
+    "LogConfig",
+    "ManholeConfig",
     "NamespacesConfig",
     "SocketConfig",
     "TlsFiles",
@@ -137,7 +145,9 @@ class Config:
     @ivar allow_unverified_address: Whether a MAC will do where nobody knows addresses.
     @ivar check_bridge_port: Whether a bridge must have a MAC on its port's device.
     @ivar listeners: The listeners.
-    @ivar introspection: The endpoint of the operator's pages.
+    @ivar introspection: The operator's pages.
+    @ivar log: What is written down.
+    @ivar manhole: The shell in the process.
     @ivar drain_timeout: Seconds for requests in flight when we are told to stop.
     @ivar bounds: What an instance may use.
     @ivar hold: How long requests may wait.
@@ -157,7 +167,9 @@ class Config:
     allow_unverified_address: bool
     check_bridge_port: bool
     listeners: tuple[AnyListener, ...]
-    introspection: str
+    introspection: IntrospectionConfig
+    log: LogConfig
+    manhole: ManholeConfig
     drain_timeout: float
     bounds: Bounds
     hold: HoldConfig
@@ -180,6 +192,7 @@ def load(files: Sequence[str], dirs: Sequence[str] = ()) -> Config:
     secret, upstream = find_secret(settings), read_upstream(settings)
     inventories = read_inventories(settings)
     _note_strangers(settings, listeners, inventories)
+    pages = read_introspection(settings, listeners)
     config = Config(
         secret=secret,
         upstream=upstream,
@@ -194,7 +207,9 @@ def load(files: Sequence[str], dirs: Sequence[str] = ()) -> Config:
         allow_unverified_address=settings.value("DEFAULT", "allow_unverified_address"),
         check_bridge_port=settings.value("DEFAULT", "check_bridge_port"),
         listeners=listeners,
-        introspection=_introspection(settings, listeners),
+        introspection=pages,
+        log=read_log(settings),
+        manhole=read_manhole(settings, listeners, pages.endpoint),
         drain_timeout=settings.value("DEFAULT", "drain_timeout"),
         bounds=_plain(settings, "limits", Bounds),
         hold=_plain(settings, "hold", HoldConfig),
@@ -264,25 +279,3 @@ def _filled(settings: Settings, section: str, option: str) -> str:
     if not path and not settings.is_faulty(section, option):
         settings.fault(section, option, "is empty: name a path")
     return path
-
-
-def _introspection(settings: Settings, listeners: Sequence[AnyListener]) -> str:
-    """
-    Find where the operator's pages go, and see that no instance can reach them.
-    """
-    text = completed(settings.value("introspection", "endpoint"))
-    if settings.value("manhole", "endpoint"):
-        problem = "this version has no manhole: leave it empty"
-        settings.fault("manhole", "endpoint", problem)
-    if settings.is_faulty("introspection", "endpoint"):
-        return text
-    try:
-        place = place_of(text)
-    except ValueError as error:
-        settings.fault("introspection", "endpoint", f"'{printable(text)}' {error}")
-        return text
-    taken = taker_of(listeners, place)
-    if taken is not None:
-        problem = f"is where [{LISTENER}{taken}] listens"
-        settings.fault("introspection", "endpoint", problem)
-    return text

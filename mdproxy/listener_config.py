@@ -30,6 +30,8 @@ _WEAKER: Final = {
 #: the id (neutron/agent/linux/dhcp.py, C{NS_PREFIX}, and those of its other agents).
 _NAMESPACES = re.compile(r"[0-9A-Za-z._]+-[0-9A-Za-z._*?\[\]!-]{1,200}\Z")
 _MAGIC = re.compile(r"[*?\[]")
+#: Every address of the host.
+_ANY: Final = ("0.0.0.0", "::")
 #: C{sun_path} of unix(7), without its last byte.
 _LONGEST_PATH: Final = 107
 #: The largest user id; the one above it means "none" (chown(2)).
@@ -394,7 +396,7 @@ class _Places:
         where = listener.device or listener.address
         same = self._taken.setdefault((port, listener.kind, where), name)
         first = self._taken.setdefault((port,), name)
-        is_anywhere = listener.address in ("0.0.0.0", "::")
+        is_anywhere = listener.address in _ANY
         anywhere = self._taken.get((port, "anywhere"))
         if is_anywhere:
             self._taken.setdefault((port, "anywhere"), name)
@@ -453,9 +455,10 @@ def taker_of(
         if isinstance(listener, SocketConfig):
             is_there = listener.path == place
         elif isinstance(listener, ListenerConfig):
+            # A socket on every address gets whatever no other one is there for.
             is_there = not isinstance(place, str) and (
                 listener.port == place[1]
-                and listener.address in (place[0], "0.0.0.0", "::")
+                and (place[0] in _ANY or listener.address in (place[0], *_ANY))
             )
         else:
             is_there = False

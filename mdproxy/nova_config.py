@@ -68,6 +68,8 @@ class UpstreamConfig:
     @ivar first_byte_timeout: The longest wait for an answer, and for each next byte.
     @ivar idle_timeout: How long an unused connection is kept.
     @ivar max_age: About how long any is used.
+    @ivar check_interval: How often each endpoint is asked whether it has the same
+        secret; 0: never.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -78,6 +80,7 @@ class UpstreamConfig:
     first_byte_timeout: float
     idle_timeout: float
     max_age: float
+    check_interval: float
 
 
 def read_upstream(settings: Settings) -> UpstreamConfig:
@@ -95,6 +98,7 @@ def read_upstream(settings: Settings) -> UpstreamConfig:
         first_byte_timeout=settings.value("upstream", "first_byte_timeout"),
         idle_timeout=settings.value("upstream", "idle_timeout"),
         max_age=settings.value("upstream", "max_age"),
+        check_interval=settings.value("upstream", "check_interval"),
     )
 
 

@@ -17,13 +17,16 @@ _DAY = 86400.0
 class Seconds(types.Float):
     """
     A length of time: above nothing, at most a day.
+
+    @ivar never: Whether it may be 0, for what is never to happen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, never: bool = False) -> None:
         """
         Set no bounds of oslo.config's own: it takes C{nan} for a number within them.
         """
         super().__init__(type_name="seconds")
+        self.never = never
 
     def __call__(self, value: Any) -> float:
         """
@@ -36,7 +39,7 @@ class Seconds(types.Float):
         @raise ValueError: If it is none that makes sense.
         """
         seconds = float(value)
-        if not 0 < seconds <= _DAY:
+        if not (0 < seconds <= _DAY or (self.never and seconds == 0)):
             raise ValueError(f"{seconds} is out of bounds")
         return seconds
 
@@ -81,22 +84,25 @@ def path(name: str, default: str, about: str) -> cfg.Opt:
     return cfg.StrOpt(name, default=default, help=about)
 
 
-def seconds(name: str, default: float, about: str) -> cfg.Opt:
+def seconds(name: str, default: float, about: str, never: bool = False) -> cfg.Opt:
     """
     Declare an option that is a length of time.
 
     @param about: What it is, for the operator.
+    @param never: Whether it may be 0, for what is never to happen.
     """
-    return cfg.Opt(name, type=Seconds(), default=default, help=about)
+    return cfg.Opt(name, type=Seconds(never), default=default, help=about)
 
 
-def count(name: str, default: int, about: str, least: int = 1) -> cfg.Opt:
+def count(
+    name: str, default: int, about: str, least: int = 1, most: int = 1 << 30
+) -> cfg.Opt:
     """
     Declare an option that is a number of things.
 
     @param about: What it is, for the operator.
     """
-    return cfg.IntOpt(name, default=default, min=least, max=1 << 30, help=about)
+    return cfg.IntOpt(name, default=default, min=least, max=most, help=about)
 
 
 def port(name: str, default: int, about: str) -> cfg.Opt:

@@ -17,6 +17,7 @@ from oslo_config import cfg
 
 from mdproxy.inventory_options import INVENTORY_SECTIONS
 from mdproxy.listener_options import LISTENER, LISTENER_OPTIONS
+from mdproxy.operator_options import OPERATOR_SECTIONS
 from mdproxy.option_types import count, path, port, seconds, text, words, yes_or_no
 
 __all__ = ["LISTENER", "LISTENER_OPTIONS", "RENAMED", "SECTIONS", "sample", "shown"]
@@ -141,6 +142,13 @@ _UPSTREAM = (
         "How long a connection to Nova is used, a fifth more or less, before another "
         "takes its place: so name servers and load balancers are followed.",
     ),
+    seconds(
+        "check_interval",
+        60.0,
+        "How often Nova is asked for an instance that does not exist, to see whether "
+        "it has the same secret. 0: never.",
+        never=True,
+    ),
 )
 
 _LIMITS = (
@@ -228,16 +236,7 @@ SECTIONS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "upstream": _UPSTREAM,
     "limits": _LIMITS,
     "hold": _HOLD,
-    "introspection": (
-        text(
-            "endpoint",
-            "tcp:8085:interface=127.0.0.1",
-            "Where the operator's pages are served: a Twisted endpoint string, tcp on "
-            "a loopback address or unix. A UNIX socket is for its owner alone "
-            "(:mode=600) unless it has another mode, which must not let everybody in.",
-        ),
-    ),
-    "manhole": (text("endpoint", "", "Must stay empty in this version."),),
+    **OPERATOR_SECTIONS,
 }
 
 #: Options that Neutron or keystoneauth has renamed, with what they are called now.
@@ -271,6 +270,7 @@ _TITLES = {
     "limits": "What an instance may use.  Times are in seconds.",
     "hold": "The wait for what may pass by itself, in seconds.",
     "introspection": "What the operator can see.",
+    "log": "What is written down.",
     "manhole": "A shell inside the running process.",
 }
 

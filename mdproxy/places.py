@@ -27,6 +27,13 @@ DEVICE = re.compile(r"(?!\.{1,2}\Z)[!-.0-9;-~]{1,15}\Z")
 _WITH_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):[0-9]+\Z")
 
 _NO_HOST = "is neither a host name nor an IP address"
+#: What instances ask (openstack/nova, doc/source/user/metadata.rst), in any spelling.
+_LINK_LOCAL = {
+    ip_address(text)
+    for text in ("169.254.169.254", "::ffff:169.254.169.254", "fe80::a9fe:a9fe")
+}
+#: The address of an endpoint that names none.
+_EVERYWHERE = {"tcp": "0.0.0.0", "tcp6": "::"}
 _LIKE = "like tcp:8085:interface=127.0.0.1 or unix:/run/mdproxy/status.sock"
 
 
@@ -133,16 +140,21 @@ def _check_access(place: _Place) -> None:
         raise ValueError(f"lets everybody in; give it a mode, {_LIKE}:mode=600")
 
 
-def place_of(text: str) -> tuple[str, int] | str:
+def place_of(text: str, remote: bool = False) -> tuple[str, int] | str:
     """
     Find the address and port of an endpoint.
 
-    @return: Both, or the path of a UNIX socket.
+    @param remote: Whether others than this host may reach it.
 
-    @raise ValueError: If it is no endpoint, or anybody but this host can reach it.
+    @return: Both, or the path of a UNIX socket; the address of an endpoint on every
+        address is C{0.0.0.0} or C{::}.
+
+    @raise ValueError: If it is no endpoint, or not for C{remote} and anybody but this
+        host can reach it.
     """
     # Other kinds would have Twisted load plugins and read files.
-    if text.partition(":")[0] not in ("tcp", "tcp6", "unix"):
+    kind = text.partition(":")[0]
+    if kind not in ("tcp", "tcp6", "unix"):
         raise ValueError(f"is no tcp or unix endpoint, {_LIKE}")
     place = _listen(text)
     if place.path:
@@ -151,11 +163,24 @@ def place_of(text: str) -> tuple[str, int] | str:
     if place.at is None:
         raise ValueError(f"names no path, {_LIKE}")
     host, port = place.at
-    address = "127.0.0.1" if host == "localhost" else host
+    host = {"localhost": "127.0.0.1", "": _EVERYWHERE[kind]}.get(host, host)
     try:
-        loopback = ip_address(address).is_loopback
+        address = ip_address(host)
     except ValueError:
-        loopback = False
-    if not loopback or not 0 < port < 65536:
-        raise ValueError(f"is reachable from outside or has no port, {_LIKE}")
-    return canonical_address(address), port
+        raise ValueError(f"names no IP address, {_LIKE}") from None
+    if not 0 < port < 65536:
+        raise ValueError(f"has no port, {_LIKE}")
+    if not address.is_loopback and not remote:
+        raise ValueError(f"is reachable from outside, {_LIKE}")
+    if address in _LINK_LOCAL:
+        raise ValueError(f"is what instances ask, {_LIKE}")
+    return canonical_address(host), port
+
+
+def is_loopback(place: tuple[str, int] | str) -> bool:
+    """
+    Tell whether a place can be reached from this host alone.
+
+    @param place: An address and a port, or the path of a UNIX socket.
+    """
+    return isinstance(place, str) or ip_address(place[0]).is_loopback

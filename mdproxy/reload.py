@@ -9,20 +9,20 @@ stays as it is.  What only a restart can change is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field, fields_dict, frozen
 from twisted.logger import Logger
 
 from mdproxy.config import Config, ConfigError
 
 _Value = TypeVar("_Value")
 
-#: The fields of L{Config} that count at the start alone.
-AT_START: Final = ("listeners", "introspection")
+#: The fields of L{Config} that count at the start alone; so does C{log.format}.
+AT_START: Final = ("listeners", "introspection", "manhole")
 
 
 def _nothing() -> None:
@@ -87,9 +87,22 @@ def waiting_for_restart(running: Config, wanted: Config) -> list[str]:
         for name in dict.fromkeys([*before, *after])
         if before.get(name) != after.get(name)
     ]
-    if running.introspection != wanted.introspection:
-        names.append("[introspection] endpoint")
+    for section in ("introspection", "manhole"):
+        names += _different(
+            section, getattr(running, section), getattr(wanted, section)
+        )
+    if running.log.format != wanted.log.format:
+        names.append("[log] format")
     return names
+
+
+def _different(section: str, one: Any, other: Any) -> Iterator[str]:
+    """
+    Name the options of a section that differ.
+    """
+    for option in fields_dict(type(one)):
+        if getattr(one, option) != getattr(other, option):
+            yield f"[{section}] {option}"
 
 
 @frozen
@@ -175,7 +188,8 @@ class Reload:
 
         @raise ConfigError: If it can't be; the one before is in force then.
         """
-        kept = {name: getattr(self.config, name) for name in AT_START}
+        kept: dict[str, Any] = {name: getattr(self.config, name) for name in AT_START}
+        kept["log"] = evolve(wanted.log, format=self.config.log.format)
         config = evolve(wanted, **kept)
         changes: list[Change] = []
         try:

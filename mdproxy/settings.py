@@ -85,7 +85,8 @@ def _right(kind: Any) -> str:
     Say what values a type has.
     """
     if isinstance(kind, Seconds):
-        return "a number of seconds above 0, at most 86400"
+        bound = "from 0, which is never," if kind.never else "above 0,"
+        return f"a number of seconds {bound} at most 86400"
     if isinstance(kind, types.Boolean):
         return "true or false"
     if isinstance(kind, types.Integer):

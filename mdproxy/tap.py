@@ -193,7 +193,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         transactions=proxy.transactions.describe,
         facts=lookup.known,
     )
-    endpoint = serverFromString(reactor, config.introspection)
+    endpoint = serverFromString(reactor, config.introspection.endpoint)
     service = InOrder()
     for part in (
         Signals(reactor, front_service.hurry, reload.renew),

@@ -21,8 +21,11 @@ from mdproxy.config import (
     ConfigError,
     Endpoint,
     HoldConfig,
+    IntrospectionConfig,
     LeaseSourceConfig,
     ListenerConfig,
+    LogConfig,
+    ManholeConfig,
     NamespacesConfig,
     SocketConfig,
     UpstreamConfig,
@@ -85,6 +88,7 @@ PLAIN = Config(
         first_byte_timeout=30.0,
         idle_timeout=30.0,
         max_age=300.0,
+        check_interval=60.0,
     ),
     inventories=("static",),
     static_path="/etc/mdproxy/instances.yaml",
@@ -97,7 +101,21 @@ PLAIN = Config(
     allow_unverified_address=False,
     check_bridge_port=False,
     listeners=(ListenerConfig("br0", "device", "br0", None, 80, "br0", "mac"),),
-    introspection="tcp:8085:interface=127.0.0.1",
+    introspection=IntrospectionConfig(
+        endpoint="tcp:8085:interface=127.0.0.1",
+        allow_remote=False,
+        allowed_hosts=(),
+        certificate=None,
+        private_key=None,
+        client_ca=None,
+        contrail=True,
+        contrail_clear_by_get=False,
+        transactions=1000,
+    ),
+    log=LogConfig("text", (("twisted", "warn"),), ""),
+    manhole=ManholeConfig(
+        "", "/etc/mdproxy/authorized_keys", "/var/lib/mdproxy/ssh_host_ed25519_key"
+    ),
     drain_timeout=30.0,
     bounds=Bounds(10.0, 10.0, 75.0, 30.0, 16384, 65536, 4096, 64, 8, 0, 300, 8),
     hold=HoldConfig(8.0, 4.0, 4, 1024),
@@ -171,6 +189,7 @@ class LoadTests(ConfigCase):
             "kea_subnets = 1:br0\n"
             "[upstream]\nmax_connections = 3\nmax_queue = 4\nconnect_timeout = 5\n"
             "first_byte_timeout = 6\nidle_timeout = 7\nmax_age = 26\n"
+            "check_interval = 0\n"
             "[limits]\nhead_timeout = 8\nbody_timeout = 9\nidle_timeout = 10\n"
             "write_timeout = 11\nmax_head = 1200\nmax_body = 13\nmax_connections = 14\n"
             "max_connections_per_instance = 15\nmax_pipeline = 16\n"
@@ -178,7 +197,11 @@ class LoadTests(ConfigCase):
             "request_burst = 25\n"
             "[hold]\nopenstack = 17\nother = 18\nmax_unidentified_per_mac = 19\n"
             "max_unidentified_per_network = 20\n"
-            "[introspection]\nendpoint = unix:/run/x\n[manhole]\nendpoint =\n"
+            "[introspection]\nendpoint = unix:/run/x\nallow_remote = true\n"
+            "allowed_hosts = Ops:80\ncontrail = false\ncontrail_clear_by_get = true\n"
+            "transactions = 16\n"
+            "[log]\nformat = json\nlevels = debug\naccess_log = /a\n"
+            "[manhole]\nendpoint = unix:/run/y\nauthorized_keys = /k\nhost_key = /h\n"
             "[listener:br0]\nkind = device\ndevice = eth1\nport = 21\n"
             "network = net\nidentify_by = lease\n"
             "[listener:nat]\nkind = address\naddress = [::1]\nport = 22\n"
@@ -201,6 +224,7 @@ class LoadTests(ConfigCase):
                     6.0,
                     7.0,
                     26.0,
+                    0.0,
                 ),
                 inventories=("libvirt", "static", "ovn", "neutron"),
                 static_path="/s",
@@ -221,7 +245,19 @@ class LoadTests(ConfigCase):
                     NamespacesConfig("ns", ("qdhcp-*",), 27, 28),
                     SocketConfig("agent", "/s", "group", (0,), ("a-*",), "mac"),
                 ),
-                introspection="unix:/run/x:mode=600",
+                introspection=IntrospectionConfig(
+                    "unix:/run/x:mode=600",
+                    True,
+                    ("ops:80",),
+                    None,
+                    None,
+                    None,
+                    False,
+                    True,
+                    16,
+                ),
+                log=LogConfig("json", (("", "debug"),), "/a"),
+                manhole=ManholeConfig("unix:/run/y:mode=600", "/k", "/h"),
                 drain_timeout=2.0,
                 bounds=Bounds(8.0, 9.0, 10.0, 11.0, 1200, 13, 14, 15, 23, 24, 25, 16),
                 hold=HoldConfig(17.0, 18.0, 19, 20),
@@ -258,9 +294,9 @@ class LoadTests(ConfigCase):
                 "[listener:a/b] network",
                 "[DEFAULT] nova_metadata_host",
                 "[DEFAULT] inventories",
+                "[introspection] endpoint",
                 "[leases] sources",
                 "[manhole] endpoint",
-                "[introspection] endpoint",
             ],
         )
 
@@ -397,59 +433,3 @@ class LoadTests(ConfigCase):
         )
         found = subprocess.run([sys.executable, "-c", code, path], check=False)
         self.assertEqual(found.returncode, 0)
-
-
-class IntrospectionTests(ConfigCase):
-    """
-    Tests for the operator's endpoints.
-    """
-
-    def test_it_is_private(self) -> None:
-        """
-        The operator's pages are on a loopback address or a UNIX socket only.
-        """
-        for value in ("", "tcp:8085", "tcp:8085:interface=10.0.0.1", "systemd:x", "no"):
-            [fault] = self.faults(
-                rest=f"[listener:br0]\n[introspection]\nendpoint = {value}\n"
-            )
-            self.assertTrue(fault.startswith("[introspection] endpoint: "), fault)
-            self.assertIn("like tcp:8085:interface=127.0.0.1", fault)
-
-    def test_a_socket_is_its_owners(self) -> None:
-        """
-        A UNIX socket is made for its owner alone unless a mode says otherwise, and
-        never for everybody.
-        """
-        rest = "[listener:br0]\n[introspection]\nendpoint = unix:/run/x"
-        for mode, whole in (("", ":mode=600"), (":mode=660", ":mode=660")):
-            config = self.load(rest=f"{rest}{mode}\n")
-            self.assertEqual(config.introspection, f"unix:/run/x{whole}")
-        [fault] = self.faults(rest=f"{rest}:mode=666\n")
-        self.assertIn("[introspection] endpoint: 'unix:/run/x:mode=666' lets", fault)
-
-    def test_it_is_not_where_instances_ask(self) -> None:
-        """
-        A listener's address and port is no place for the operator's pages.
-        """
-        for address in ("127.0.0.1", "0.0.0.0"):
-            listener = f"kind = address\naddress = {address}\nidentify_by = address\n"
-            [fault] = self.faults(rest=f"[listener:a]\nport = 8085\n{listener}")
-            self.assertIn("[introspection] endpoint: is where [listener:a]", fault)
-            self.assertEqual(len(self.load(rest=f"[listener:a]\n{listener}").notes), 1)
-
-    def test_it_is_not_what_neutron_asks(self) -> None:
-        """
-        Nor is the UNIX socket of a listener.
-        """
-        [fault] = self.faults(
-            rest="[listener:a]\nkind = socket\npath = /run/x\n"
-            "[introspection]\nendpoint = unix:/run/x\n"
-        )
-        self.assertIn("[introspection] endpoint: is where [listener:a]", fault)
-
-    def test_there_is_no_manhole(self) -> None:
-        """
-        A manhole that this version does not have is a fault, not a promise.
-        """
-        [fault] = self.faults(rest="[listener:br0]\n[manhole]\nendpoint = tcp:1\n")
-        self.assertIn("[manhole] endpoint: this version has no manhole", fault)

@@ -16,12 +16,14 @@ from mdproxy.reload import AT_START
 from tests.test_config import PLAIN
 
 #: What is read from L{Config} elsewhere than in L{measures}: by L{mdproxy.sources}, by
-#: the making of endpoints, and by L{mdproxy.reload}.
+#: the making of endpoints, by L{mdproxy.reload}, and by what logs.
 _ELSEWHERE = {
     *("inventories", "static_path", "libvirt_path", "libvirt_project"),
     *("ovn", "neutron", "lease_sources"),
-    *("upstream", "notes"),
+    *("upstream", "notes", "log"),
 }
+#: What of L{UpstreamConfig} its pool does not go by in numbers.
+_NO_NUMBERS = {"endpoints", "tls", "check_interval"}
 _OTHER: dict[str, Any] = {
     "secret": b"other",
     "lease_conflict": "refuse",
@@ -85,10 +87,11 @@ class MeasuresTests(SynchronousTestCase):
 
     def test_every_number_of_the_upstream(self) -> None:
         """
-        So does every number of the way to Nova; what is left is where Nova is.
+        So does every number of the way to Nova; what is left is where Nova is, and how
+        often it is checked.
         """
         plain = PLAIN.upstream
-        for name in set(fields_dict(type(plain))) - {"endpoints", "tls"}:
+        for name in set(fields_dict(type(plain))) - _NO_NUMBERS:
             other = evolve(plain, **{name: getattr(plain, name) * 3 + 1})
             self.assertNotEqual(
                 _all_of(other, "UpstreamConfig"), _all_of(plain, "UpstreamConfig")

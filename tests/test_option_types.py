@@ -27,3 +27,11 @@ class SecondsTests(SynchronousTestCase):
         """
         for text in ("0", "-1", "nan", "inf", "86401", "1e9", "ten", ""):
             self.assertRaises(ValueError, Seconds(), text)
+
+    def test_never(self) -> None:
+        """
+        Where it is said so, 0 is read as well, and nothing else.
+        """
+        self.assertEqual(Seconds(never=True)("0"), 0.0)
+        for text in ("-1", "nan", "inf", "86401", ""):
+            self.assertRaises(ValueError, Seconds(never=True), text)

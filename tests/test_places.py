@@ -11,6 +11,7 @@ from mdproxy.places import (
     NETWORK,
     bare,
     completed,
+    is_loopback,
     place_of,
     problem_of_host,
 )
@@ -127,6 +128,40 @@ class PlaceTests(SynchronousTestCase):
         ):
             error = self.assertRaises(ValueError, place_of, text)
             self.assertIn("like tcp:8085:interface=127.0.0.1", str(error), text)
+
+    def test_remote(self) -> None:
+        """
+        Where others may come, an address of the host's or all of them will do, but not
+        that which instances ask.
+        """
+        for text, place in (
+            ("tcp:8085", ("0.0.0.0", 8085)),
+            ("tcp:8085:interface=10.0.0.1", ("10.0.0.1", 8085)),
+            ("tcp6:8085", ("::", 8085)),
+            (r"tcp6:8085:interface=fd00\:\:1", ("fd00::1", 8085)),
+            ("tcp:8085:interface=127.0.0.1", ("127.0.0.1", 8085)),
+            ("unix:/run/x:mode=600", "/run/x"),
+        ):
+            self.assertEqual(place_of(text, remote=True), place)
+        for text in (
+            "tcp:80:interface=169.254.169.254",
+            r"tcp6:80:interface=\:\:ffff\:169.254.169.254",
+            r"tcp6:80:interface=fe80\:\:a9fe\:a9fe",
+        ):
+            error = self.assertRaises(ValueError, place_of, text, True)
+            self.assertIn("is what instances ask", str(error))
+        for text in ("tcp:0", "tcp:8085:interface=nova", "unix:/run/x", "tcp:x"):
+            self.assertRaises(ValueError, place_of, text, True)
+
+    def test_loopback(self) -> None:
+        """
+        Loopback addresses and UNIX sockets are this host's alone.
+        """
+        near: list[tuple[str, int] | str] = [("127.0.0.9", 1), ("::1", 1), "/run/x"]
+        for place in near:
+            self.assertTrue(is_loopback(place))
+        for far in (("0.0.0.0", 1), ("::", 1), ("10.0.0.1", 1)):
+            self.assertFalse(is_loopback(far))
 
     def test_others_stay_out(self) -> None:
         """

@@ -264,17 +264,24 @@ class ReloadTests(SecrecyTestCase):
         """
         more = ListenerConfig("br1", "device", "br1", None, 80, "br1", "mac")
         wanted = evolve(
-            SECOND, listeners=(*FIRST.listeners, more), introspection="tcp:1"
+            SECOND,
+            listeners=(*FIRST.listeners, more),
+            introspection=evolve(FIRST.introspection, endpoint="tcp:1", contrail=False),
+            log=evolve(FIRST.log, format="json", access_log="/a"),
         )
-        names = ["[listener:br1]", "[introspection] endpoint"]
+        names = [
+            *("[listener:br1]", "[introspection] endpoint"),
+            *("[introspection] contrail", "[log] format"),
+        ]
+        taken = evolve(SECOND, log=evolve(FIRST.log, access_log="/a"))
         for _ in range(2):
             self.renew(wanted)
             self.assertEqual(
                 [line for level, line in self.logged() if level == "warn"],
-                ["needs a restart: [listener:br1], [introspection] endpoint"],
+                [f"needs a restart: {', '.join(names)}"],
             )
             self.assertEqual(self.reload.describe()["needs_restart"], names)
-            self.assertEqual(self.reload.config, SECOND)
+            self.assertEqual(self.reload.config, taken)
         self.renew(FIRST)
         self.assertEqual(self.reload.describe()["needs_restart"], [])
         self.assertEqual({level for level, _line in self.logged()}, {"info"})
@@ -367,7 +374,11 @@ class WaitingForRestartTests(SecrecyTestCase):
         What counts at the start alone is exactly what is named when it differs.
         """
         listener = ListenerConfig("new", "device", "new", None, 80, "new", "mac")
-        different: dict[str, Any] = {"listeners": (listener,), "introspection": "tcp:1"}
+        different: dict[str, Any] = {
+            "listeners": (listener,),
+            "introspection": evolve(FIRST.introspection, transactions=7),
+            "manhole": evolve(FIRST.manhole, endpoint="unix:/x"),
+        }
         self.assertEqual(set(different), set(AT_START))
         for name, value in different.items():
             self.assertNotEqual(

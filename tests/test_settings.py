@@ -92,6 +92,10 @@ class SettingsTests(SynchronousTestCase):
             ("DEFAULT", "nova_metadata_insecure", "perhaps", "true or false"),
             ("DEFAULT", "nova_metadata_protocol", "HTTPS", "one of http, https"),
             ("hold", "other", "-1", "a number of seconds above 0, at most 86400"),
+            (
+                *("upstream", "check_interval", "-1"),
+                "a number of seconds from 0, which is never, at most 86400",
+            ),
             ("limits", "max_head", "9", "a whole number from 1024 to 1073741824"),
         ):
             settings = self.settings(f"[{section}]\n{option} = {value}\n")

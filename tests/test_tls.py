@@ -682,7 +682,7 @@ class RealConnectionTests(_Certified, TestCase):
             str(self.certificates.ca), str(pair.certificate), str(pair.key), False
         )
         config = UpstreamConfig(
-            (NovaEndpoint(host, port),), files, 2, 2, 30, 30, 30, 300
+            (NovaEndpoint(host, port),), files, 2, 2, 30, 30, 30, 300, 0
         )
         reactor: Any = global_reactor
         pool = make_upstream(config, reactor, Sweep(reactor), Random(1))

@@ -386,7 +386,7 @@ class DataPathCase(TestCase):
         config = UpstreamConfig(
             (Endpoint(named or nova, at),),
             tls,
-            *(8, 1000, 10.0, self.patience, 30.0, 300.0),
+            *(8, 1000, 10.0, self.patience, 30.0, 300.0, 0.0),
         )
         self.pool = make_upstream(config, reactor, sweep, Random(1))
         world = World()
