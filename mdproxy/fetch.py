@@ -44,7 +44,7 @@ _READ = 4096
 _MISSING = re.compile(rb"(X-[A-Za-z-]{1,64}) (?:header )?is missing from request")
 _SIGNATURE = b"Invalid proxy request signature"
 #: What servers say in clear to a client that forgot TLS (nginx, Apache, cheroot).
-_WANTS_TLS = re.compile(rb"(?i)plain HTTP|HTTPS (?:port|server)|speaking plain")
+WANTS_TLS = re.compile(rb"(?i)plain HTTP|HTTPS (?:port|server)|speaking plain")
 
 
 @implementer(IExchange)
@@ -67,14 +67,16 @@ class Fetch:
     @ivar location: Where a redirect points to.
     @ivar is_good: Whether the answer is complete and no refusal.
     @ivar _signer: The holder of the secret.
-    @ivar _out: Where the answer goes.
+    @ivar _out: Where the answer goes; C{None}: nowhere.
+    @ivar _agent: What we call ourselves.
     """
 
     instance: str
     project: str
     target: bytes
     _signer: Signer
-    _out: BinaryIO
+    _out: BinaryIO | None = None
+    _agent: bytes = b"mdproxyctl"
     request: Request = field(init=False)
     holder: tuple[str, str] = field(default=("", ""), init=False)
     wire: bytes = field(init=False, repr=False)
@@ -98,7 +100,7 @@ class Fetch:
             f"X-Tenant-ID: {self.project}\r\n"
             f"X-Instance-ID-Signature: {self._signer.sign(self.instance)}\r\n"
         )
-        headers = ((b"user-agent", b"mdproxyctl"), (b"accept", b"*/*"))
+        headers = ((b"user-agent", self._agent), (b"accept", b"*/*"))
         self.request = Request(b"GET", self.target, headers)
         self.wire = for_nova(self.request, IdentityFields(fields.encode("ascii")))
 
@@ -141,7 +143,7 @@ class Fetch:
         """
         Write out a piece of the answer, if there still is somebody who reads it.
         """
-        if self.finished.called:
+        if self._out is None or self.finished.called:
             return
         try:
             self._out.write(data)
@@ -237,7 +239,7 @@ def _malformed(page: bytes) -> str:
     """
     Say what a 400 means.
     """
-    if _WANTS_TLS.search(page):
+    if WANTS_TLS.search(page):
         return "this port speaks TLS: set nova_metadata_protocol = https."
     missing = _MISSING.search(page)
     if missing is None:

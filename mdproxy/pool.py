@@ -28,7 +28,7 @@ from mdproxy.measures import extent_of, patience_of
 from mdproxy.reload import Change
 from mdproxy.sweep import Sweep
 from mdproxy.tls import TlsMisconfigured, client_tls
-from mdproxy.upstream import Endpoint, Upstream
+from mdproxy.upstream import Connector, Endpoint, Upstream
 
 
 def make_upstream(
@@ -40,10 +40,25 @@ def make_upstream(
     @raise usage.UsageError: If the TLS files can't be used.
     """
     try:
-        endpoints = _endpoints(config)
+        endpoints = make_endpoints(config)
     except TlsMisconfigured as error:
         raise usage.UsageError(str(error)) from None
 
+    return Upstream(
+        endpoints,
+        make_connector(reactor),
+        reactor,
+        sweep,
+        random,
+        patience_of(config),
+        extent_of(config),
+    )
+
+
+def make_connector(reactor: Any) -> Connector:
+    """
+    Tell how connections with Nova are opened.
+    """
     opening = connect_at_once(reactor)
 
     def connect(
@@ -54,18 +69,10 @@ def make_upstream(
             return tcp.connect(factory)
         return tcp.connect(encrypt_at_once(endpoint.tls, factory))
 
-    return Upstream(
-        endpoints,
-        connect,
-        reactor,
-        sweep,
-        random,
-        patience_of(config),
-        extent_of(config),
-    )
+    return connect
 
 
-def _endpoints(
+def make_endpoints(
     config: UpstreamConfig, known: Sequence[Endpoint] = ()
 ) -> list[Endpoint]:
     """
@@ -108,7 +115,7 @@ def prepare_upstream(upstream: Upstream, old: Config, new: Config) -> Change:
     """
     before = upstream.endpoints
     try:
-        after = _endpoints(new.upstream, before)
+        after = make_endpoints(new.upstream, before)
     except TlsMisconfigured as error:
         raise ConfigError([str(error)]) from None
 

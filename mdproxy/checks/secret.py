@@ -1,0 +1,117 @@
+# -*- test-case-name: tests.test_checks_secret -*-
+"""
+Whether Nova and we hold the same secret: found out by asking for an instance that
+nobody has, signed as if we knew it.
+
+Nova looks at the signature first (nova/api/metadata/handler.py,
+C{_handle_instance_id_request}): 403 where the secrets differ, 404 where they don't and
+only the instance is missing, 400 where a header did not arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+from uuid import uuid4
+
+from attrs import frozen
+
+from mdproxy.checks.finding import Finding
+from mdproxy.fetch import WANTS_TLS, Fetch, explain, explain_failure
+from mdproxy.http.client import UpstreamError
+from mdproxy.signing import Signer
+
+#: What an endpoint says to our signature; C{unknown}: it did not come to that.
+Secret = Literal["right", "wrong", "mangled", "unknown"]
+
+_TARGET: Final = b"/openstack/latest/meta_data.json"
+
+
+@frozen
+class Told:
+    """
+    What one endpoint said.
+
+    @ivar secret: What that says of the secret.
+    @ivar text: What happened, as a sentence.
+    @ivar advice: What to do; empty where nothing is to be done.
+    @ivar reached: Whether anybody answered there at all.
+    """
+
+    secret: Secret
+    text: str
+    advice: str = ""
+    reached: bool = True
+
+    def finding(self, name: str) -> Finding:
+        """
+        Make a finding of it.
+
+        @param name: The endpoint's.
+        """
+        verdict: Literal["ok", "wrong"] = "ok" if self.secret == "right" else "wrong"
+        return Finding(name, verdict, self.text, self.advice)
+
+
+def bogus(signer: Signer, agent: bytes = b"mdproxyctl") -> Fetch:
+    """
+    Make the question: a random instance of a random project, signed.
+
+    @param signer: The holder of the secret.
+    @param agent: What we call ourselves.
+    """
+    return Fetch(str(uuid4()), uuid4().hex, _TARGET, signer, None, agent)
+
+
+def judge_answer(fetch: Fetch) -> Told:
+    """
+    Tell what an answer says of the secret.
+
+    @param fetch: The question, with its answer complete.
+    """
+    status = fetch.status
+    if status == 404:
+        return Told("right", "Nova accepts our signature: the secrets are the same.")
+    if status == 403:
+        text = (
+            "403 to a signed question: Nova refuses our signature, so every instance "
+            "gets 503."
+        )
+        return Told("wrong", text, explain(fetch))
+    if status == 400 and not WANTS_TLS.search(fetch.beginning):
+        text = (
+            "400 to a good question: something between us and Nova mangles headers, so "
+            "no instance gets anything."
+        )
+        return Told("mangled", text, explain(fetch))
+    if 200 <= status < 300:
+        return Told(
+            "unknown",
+            f"{status} for an instance that does not exist: this is not Nova's "
+            "metadata API, or one that answers anybody.",
+            "See nova_metadata_host and nova_metadata_port, and what listens there.",
+        )
+    text = f"{status} to a signed question, which tells nothing of the secret."
+    return Told("unknown", text, explain(fetch))
+
+
+def judge_failure(error: UpstreamError) -> Told:
+    """
+    Tell what it means that there is no answer.
+
+    @param error: Why there is none.
+    """
+    text = "There is no answer, so nobody knows whether the secret is right."
+    return Told("unknown", text, explain_failure(error), reached=False)
+
+
+def summed_up(secrets: Iterable[Secret]) -> Secret:
+    """
+    Sum up what several endpoints said: one that refuses us is enough to be wrong.
+    """
+    heard = frozenset(secrets)
+    order: tuple[Secret, ...] = ("wrong", "mangled", "right")
+    for secret in order:
+        if secret in heard:
+            return secret
+    return "unknown"
