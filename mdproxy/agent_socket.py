@@ -15,9 +15,10 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from errno import EADDRINUSE
-from typing import Any, Final
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 from twisted.application.service import Service
@@ -26,7 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mdproxy.agent_callers import KIND
+from mdproxy.agent_callers import DOUBT, KIND
 from mdproxy.http.front import Front
 from mdproxy.http.relayed import Callers, RelayedChannel
 from mdproxy.http.transports import serve_at_once
@@ -42,6 +43,9 @@ from mdproxy.unix_sockets import (
     permissions_for,
     remove,
 )
+
+if TYPE_CHECKING:
+    from mdproxy.heard import HeardLink
 
 #: As many connections as a haproxy of Neutron's ever has, and as all may have.
 _OF_PROCESS: Final = 1024
@@ -130,6 +134,7 @@ class AgentSocket(Service):
     @ivar _front: What its channels share with all others.
     @ivar _callers: Finds who asks.
     @ivar _opened: A socket that listens already, made by systemd: its file is not ours.
+    @ivar _links: Lists the links of all namespaces that are looked into.
     @ivar _connections: The places for connections of haproxies.
     @ivar _made: The socket that we made; C{None} where there is none.
     @ivar _entrance: Where connections come in; C{None}: nowhere.
@@ -141,6 +146,7 @@ class AgentSocket(Service):
     _callers: Callers
     _reactor: Any
     _opened: socket.socket | None = None
+    _links: Callable[[], Iterable[str]] = tuple
     name: str = field(init=False)
     _connections: Shares = field(
         factory=lambda: Shares(_OF_PROCESS, of_all=_OF_ALL), init=False
@@ -212,6 +218,29 @@ class AgentSocket(Service):
             "strangers": self._counts["strangers"],
             "problem": self._problem,
         }
+
+    def heard(self) -> Iterator[HeardLink]:
+        """
+        Tell the operator of every link that haproxies may speak for: those in the
+        namespaces that instances are looked for in.
+        """
+        # Nobody needs it before an operator asks.
+        from mdproxy.heard import HeardLink
+
+        config = self._config
+        for link in self._links():
+            namespace, _, device = link.partition("/")
+            if any(fnmatchcase(namespace, glob) for glob in config.namespaces):
+                yield HeardLink(
+                    link=link,
+                    listener=config.name,
+                    kind=KIND,
+                    identify_by=config.identify_by,
+                    device=device,
+                    is_open=self._entrance is not None,
+                    problem=self._problem,
+                    lookback=DOUBT,
+                )
 
     def find_process(self, transport: Any) -> Caller | None:
         """

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import define, field, frozen
 from twisted.application.service import Service
@@ -34,6 +34,9 @@ from mdproxy.http.front import Front
 from mdproxy.http.server import Channel
 from mdproxy.http.transports import accept_at_once
 from mdproxy.model import Caller, canonical_address
+
+if TYPE_CHECKING:
+    from mdproxy.heard import HeardLink
 
 #: Where instances ask (Nova's documentation, metadata service).
 IPV4: Final = broker.IPV4
@@ -352,6 +355,24 @@ class Listener(Service):
             "accepted": self._door.accepted,
             "problem": self._problem,
         }
+
+    def heard(self) -> Iterator[HeardLink]:
+        """
+        Tell the operator of its link.
+        """
+        # Nobody needs it before an operator asks.
+        from mdproxy.heard import HeardLink
+
+        place = self._places[0]
+        yield HeardLink(
+            link=self.network,
+            listener=self.name,
+            kind=self._kind,
+            identify_by=self._identify_by,
+            device=self._device or f"{place.address} port {place.port}",
+            is_open=bool(self._ports),
+            problem=self._problem,
+        )
 
     def _look_again(self) -> None:
         """

@@ -6,7 +6,7 @@ Everything that accepts instances, as the configuration has it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -21,6 +21,7 @@ from mdproxy.sources import Sources
 
 if TYPE_CHECKING:
     from mdproxy.broker import Rule
+    from mdproxy.heard import HeardLink
 
 _log = Logger()
 
@@ -47,6 +48,14 @@ class Listening:
         @return: Plain values, ready for JSON.
         """
         return [part.describe() for part in self.parts]
+
+    def heard(self) -> Iterator[HeardLink]:
+        """
+        Tell the operator of every link that instances may come in by, with its
+        listener; a link may have two.
+        """
+        for part in self.parts:
+            yield from part.heard()
 
 
 def make_listening(
@@ -185,4 +194,5 @@ class Maker:
             self._reactor,
             config.identify_by,
         )
-        return AgentSocket(config, self._front, callers, self._reactor, opened)
+        links = self._sources.books.networks.links
+        return AgentSocket(config, self._front, callers, self._reactor, opened, links)

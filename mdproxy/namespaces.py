@@ -18,9 +18,9 @@ import errno
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
@@ -48,6 +48,9 @@ from mdproxy.listeners import Door, NeighbourDevices
 from mdproxy.lookup.books import PREFIX, NetworkBook
 from mdproxy.lookup.kernel_table import DevicesChanged
 from mdproxy.openers import Opener, cookie_of, identity_of
+
+if TYPE_CHECKING:
+    from mdproxy.heard import HeardLink
 
 #: A name that is no namespace yet is looked at again after so many seconds, then after
 #: twice as many, and so on; after so many times it is left to the next rescan.
@@ -183,6 +186,26 @@ class Namespaces(Service):
             "each": [{**one, **self._called(one["namespace"])} for one in each],
             **self._counts,
         }
+
+    def heard(self) -> Iterator[HeardLink]:
+        """
+        Tell the operator of every link that is listened on.
+        """
+        # Nobody needs it before an operator asks.
+        from mdproxy.heard import HeardLink
+
+        for held in self._held.values():
+            for link in held.links.values():
+                if link.door is not None:
+                    yield HeardLink(
+                        link=link.name,
+                        listener=held.rule.name,
+                        kind="namespaces",
+                        identify_by="mac",
+                        device=link.device,
+                        is_open=bool(link.listening),
+                        problem=held.problem,
+                    )
 
     def _called(self, namespace: str) -> Mapping[str, Any]:
         """

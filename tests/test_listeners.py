@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any, cast
 
-from attrs import define
+from attrs import define, evolve
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -30,6 +30,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from mdproxy.heard import HeardLink
 from mdproxy.http.front import ChannelBounds, Front
 from mdproxy.limits import Shares
 from mdproxy.listeners import (
@@ -524,6 +525,16 @@ class ListenerTests(ListenerTestCase):
                 "problem": None,
             },
         )
+
+    def test_heard(self) -> None:
+        """
+        It tells the operator which link it hears, and whether it does now.
+        """
+        listener = self.make_listener()
+        link = HeardLink("red", "one", "device", "mac", "br-red", False)
+        self.assertEqual(list(listener.heard()), [link])
+        self.start(listener)
+        self.assertEqual(list(listener.heard()), [evolve(link, is_open=True)])
 
 
 @define

@@ -47,8 +47,8 @@ class ListeningTests(SynchronousTestCase):
         front = Front(
             Script(), reactor, Sweep(reactor), ChannelBounds(), Shares(4, 8, 16)
         )
-        sources = make_sources(PLAIN, reactor)
-        maker = Maker(front, sources, reactor, sheds_root)
+        self.sources = make_sources(PLAIN, reactor)
+        maker = Maker(front, self.sources, reactor, sheds_root)
         return make_listening(configs, maker, inherited or Inherited())
 
     def test_devices_and_addresses(self) -> None:
@@ -108,6 +108,25 @@ class ListeningTests(SynchronousTestCase):
         self.assertEqual(listening.opening.opener._rules, rules_of([config]))
         self.assertEqual(type(namespaces).__name__, "Namespaces")
         self.assertEqual(socket.describe()["name"], "s")
+
+    def test_heard(self) -> None:
+        """
+        All links of all listeners can be seen; behind haproxies they are those of the
+        namespaces that instances are looked for in.
+        """
+        socket = SocketConfig("s", "/s", "user", (), ("ovnmeta-*",), "address")
+        listening = self.make(DEVICE, ADDRESS, socket)
+        self.sources.books.networks.attach("ovnmeta-1/tap1", "1")
+        self.sources.books.networks.attach("qdhcp-2/tap2", "2")
+        self.assertEqual(
+            [(x.listener, x.kind, x.link, x.device) for x in listening.heard()],
+            [
+                ("a", "device", "net", "br0"),
+                ("b", "address", "b", "127.0.0.1 port 81"),
+                ("s", "socket", "ovnmeta-1/tap1", "tap1"),
+            ],
+        )
+        self.assertEqual([x.is_open for x in listening.heard()], [False] * 3)
 
     def inherit(self, name: str, kind: int, at: Any) -> Inherited:
         """

@@ -357,6 +357,23 @@ class ServingTests(NamespacesTestCase):
         self.serve(ROUTER, *(f"qr-{number:08x}-00" for number in range(20)))
         self.assertEqual((self.listening(), self.problem()), (40, "None"))
 
+    def test_heard(self) -> None:
+        """
+        Each link that is listened on can be seen with its listener.
+        """
+        self.start(RED, ROUTER)
+        self.devices(RED, TAP, "tap2")
+        self.devices(ROUTER, QR, "qg-5f6a7b8c-9d")
+        self.assertEqual(
+            [(x.link, x.listener, x.kind, x.device) for x in self.namespaces.heard()],
+            [
+                (f"{RED}/{TAP}", "one", "namespaces", TAP),
+                (f"{RED}/tap2", "one", "namespaces", "tap2"),
+                (f"{ROUTER}/{QR}", "one", "namespaces", QR),
+            ],
+        )
+        self.assertTrue(all(x.is_open for x in self.namespaces.heard()))
+
     def test_describe(self) -> None:
         """
         It tells the operator of each namespace and of all, in plain values.
