@@ -40,7 +40,7 @@ setup(
     # What the inventory of Neutron's API, and the manhole, need beside that.
     extras_require={
         "neutron": ["treq >= 24.9.1"],
-        "manhole": ["twisted[conch] >= 24.7"],
+        "manhole": ["twisted[conch] >= 24.7", "bcrypt >= 3.2.2"],
     },
     entry_points={"console_scripts": ["mdproxyctl = mdproxy.cli:main"]},
 )
