@@ -147,7 +147,7 @@ class Config:
     @ivar listeners: The listeners.
     @ivar introspection: The operator's pages.
     @ivar log: What is written down.
-    @ivar manhole: The shell in the process.
+    @ivar manhole: The shell in the process; C{None}: there is none.
     @ivar drain_timeout: Seconds for requests in flight when we are told to stop.
     @ivar bounds: What an instance may use.
     @ivar hold: How long requests may wait.
@@ -169,7 +169,7 @@ class Config:
     listeners: tuple[AnyListener, ...]
     introspection: IntrospectionConfig
     log: LogConfig
-    manhole: ManholeConfig
+    manhole: ManholeConfig | None
     drain_timeout: float
     bounds: Bounds
     hold: HoldConfig

@@ -15,7 +15,14 @@ from mdproxy.credentials import check_file
 from mdproxy.ini import printable
 from mdproxy.listener_config import AnyListener, taker_of
 from mdproxy.listener_options import LISTENER
-from mdproxy.places import bare, completed, is_loopback, place_of, problem_of_host
+from mdproxy.places import (
+    bare,
+    completed,
+    is_loopback,
+    mode_of,
+    place_of,
+    problem_of_host,
+)
 from mdproxy.settings import Settings
 
 #: The levels of a log, the least first, as Twisted calls them.
@@ -24,6 +31,9 @@ LEVELS: Final = ("debug", "info", "warn", "error", "critical")
 _NAMESPACE: Final = re.compile(r"[0-9A-Za-z_]{1,64}(?:\.[0-9A-Za-z_]{1,64}){0,15}\Z")
 #: A host with or without a port, as browsers write it.
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?\Z")
+
+#: The mode of a socket that is its owner's alone.
+_OWNERS: Final = 0o600
 
 _PAGES, _MANHOLE, _LOG = "introspection", "manhole", "log"
 
@@ -77,12 +87,13 @@ class ManholeConfig:
     """
     The shell in the process.
 
-    @ivar endpoint: Where it is, as Twisted writes it; empty: there is none.
-    @ivar authorized_keys: Who may log in.
-    @ivar host_key: Its own private key.
+    @ivar place: A loopback address and a port, or the path of a UNIX socket that is
+        its owner's alone.
+    @ivar authorized_keys: The file that says who may log in.
+    @ivar host_key: The file of its own private key.
     """
 
-    endpoint: str
+    place: tuple[str, int] | str
     authorized_keys: str
     host_key: str
 
@@ -235,23 +246,23 @@ def _levels(settings: Settings) -> tuple[tuple[str, str], ...]:
 
 def read_manhole(
     settings: Settings, listeners: Sequence[AnyListener], pages: str
-) -> ManholeConfig:
+) -> ManholeConfig | None:
     """
     Find the shell in the process, if there is to be one.
 
     @param settings: What is set; told what is wrong with it.
     @param listeners: Where instances come in.
     @param pages: The endpoint of the operator's pages.
+
+    @return: Where it is; C{None} where there is to be none, or something is wrong.
     """
     endpoint = completed(settings.value(_MANHOLE, "endpoint"))
-    config = ManholeConfig(
-        endpoint,
-        settings.value(_MANHOLE, "authorized_keys"),
-        settings.value(_MANHOLE, "host_key"),
-    )
     if not endpoint:
-        return config
+        return None
     place = _place(settings, _MANHOLE, endpoint, listeners)
+    if isinstance(place, str) and mode_of(endpoint) != _OWNERS:
+        text = f"'{printable(endpoint)}' lets in others than its owner: mode=600"
+        settings.fault(_MANHOLE, "endpoint", text)
     if place is not None and not settings.is_faulty(_PAGES, "endpoint"):
         host = place_of(pages, remote=True)
         if host == place or (isinstance(host, tuple) and _covers(host, place)):
@@ -260,7 +271,13 @@ def read_manhole(
     for option in ("authorized_keys", "host_key"):
         if not settings.value(_MANHOLE, option):
             settings.fault(_MANHOLE, option, "is empty: name a file")
-    return config
+    if place is None:
+        return None
+    return ManholeConfig(
+        place,
+        settings.value(_MANHOLE, "authorized_keys"),
+        settings.value(_MANHOLE, "host_key"),
+    )
 
 
 def _covers(everywhere: tuple[str, int], place: tuple[str, int] | str) -> bool:

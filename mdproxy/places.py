@@ -177,6 +177,15 @@ def place_of(text: str, remote: bool = False) -> tuple[str, int] | str:
     return canonical_address(host), port
 
 
+def mode_of(text: str) -> int:
+    """
+    Find the mode of the socket that an endpoint makes.
+
+    @param text: An endpoint that is a UNIX socket.
+    """
+    return _listen(text).mode
+
+
 def is_loopback(place: tuple[str, int] | str) -> bool:
     """
     Tell whether a place can be reached from this host alone.
