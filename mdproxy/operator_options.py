@@ -111,13 +111,13 @@ _MANHOLE = (
     ),
     path(
         "authorized_keys",
-        "/etc/mdproxy/authorized_keys",
+        "/etc/mdproxy/manhole_authorized_keys",
         "The file with the public keys of those who may log in, as OpenSSH's; nobody "
         "but its owner may write to it.",
     ),
     path(
         "host_key",
-        "/var/lib/mdproxy/ssh_host_ed25519_key",
+        "/var/lib/mdproxy/manhole_ed25519",
         "The file with the shell's own private key (ed25519), in OpenSSH's format; "
         "nobody but its owner may have access to it. It is made where there is none.",
     ),

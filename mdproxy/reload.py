@@ -87,10 +87,9 @@ def waiting_for_restart(running: Config, wanted: Config) -> list[str]:
         for name in dict.fromkeys([*before, *after])
         if before.get(name) != after.get(name)
     ]
-    for section in ("introspection", "manhole"):
-        names += _different(
-            section, getattr(running, section), getattr(wanted, section)
-        )
+    names += _different("introspection", running.introspection, wanted.introspection)
+    if running.manhole != wanted.manhole:
+        names.append("[manhole]")
     if running.log.format != wanted.log.format:
         names.append("[log] format")
     return names

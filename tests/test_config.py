@@ -113,9 +113,7 @@ PLAIN = Config(
         transactions=1000,
     ),
     log=LogConfig("text", (("twisted", "warn"),), ""),
-    manhole=ManholeConfig(
-        "", "/etc/mdproxy/authorized_keys", "/var/lib/mdproxy/ssh_host_ed25519_key"
-    ),
+    manhole=None,
     drain_timeout=30.0,
     bounds=Bounds(10.0, 10.0, 75.0, 30.0, 16384, 65536, 4096, 64, 8, 0, 300, 8),
     hold=HoldConfig(8.0, 4.0, 4, 1024),
@@ -257,7 +255,7 @@ class LoadTests(ConfigCase):
                     16,
                 ),
                 log=LogConfig("json", (("", "debug"),), "/a"),
-                manhole=ManholeConfig("unix:/run/y:mode=600", "/k", "/h"),
+                manhole=ManholeConfig("/run/y", "/k", "/h"),
                 drain_timeout=2.0,
                 bounds=Bounds(8.0, 9.0, 10.0, 11.0, 1200, 13, 14, 15, 23, 24, 25, 16),
                 hold=HoldConfig(17.0, 18.0, 19, 20),

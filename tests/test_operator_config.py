@@ -254,7 +254,7 @@ class ManholeTests(ConfigCase):
         Without an endpoint there is none, whatever else stands there.
         """
         config = self.load(rest=f"{LISTENER}[manhole]\nhost_key =\n")
-        self.assertEqual(config.manhole.endpoint, "")
+        self.assertIsNone(config.manhole)
 
     def test_it_is_private(self) -> None:
         """
@@ -262,8 +262,12 @@ class ManholeTests(ConfigCase):
         others.
         """
         config = self.load(rest=f"{LISTENER}[manhole]\nendpoint = unix:/run/m\n")
-        self.assertEqual(config.manhole.endpoint, "unix:/run/m:mode=600")
-        for value in (REMOTE, "tcp:22", "unix:/run/m:mode=666", "ssl:22", "1"):
+        assert config.manhole is not None
+        self.assertEqual(config.manhole.place, "/run/m")
+        for value in (
+            *(REMOTE, "tcp:22", "ssl:22", "1"),
+            *("unix:/run/m:mode=666", "unix:/run/m:mode=660"),
+        ):
             rest = f"{LISTENER}[introspection]\nallow_remote = true\n"
             [fault] = self.manhole_faults(f"endpoint = {value}", rest)
             self.assertIn("[manhole] endpoint: ", fault)

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, evolve, field, fields
 from twisted.internet.task import Clock
 
-from mdproxy.config import Config, ConfigError, ListenerConfig
+from mdproxy.config import Config, ConfigError, ListenerConfig, ManholeConfig
 from mdproxy.reload import (
     AT_START,
     Change,
@@ -377,7 +377,7 @@ class WaitingForRestartTests(SecrecyTestCase):
         different: dict[str, Any] = {
             "listeners": (listener,),
             "introspection": evolve(FIRST.introspection, transactions=7),
-            "manhole": evolve(FIRST.manhole, endpoint="unix:/x"),
+            "manhole": ManholeConfig("/x", "/k", "/h"),
         }
         self.assertEqual(set(different), set(AT_START))
         for name, value in different.items():
