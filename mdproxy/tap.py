@@ -21,11 +21,8 @@ from mdproxy.config import Config, ConfigError, load
 from mdproxy.http.front import Front
 from mdproxy.http.transports import look_before_sending
 from mdproxy.inherited import Inherited
-from mdproxy.introspection.status import (
-    IntrospectionService,
-    Status,
-    introspection,
-)
+from mdproxy.introspection.endpoint import IntrospectionService
+from mdproxy.introspection.status import Status, introspection
 from mdproxy.life import (
     FrontService,
     InOrder,

@@ -130,9 +130,9 @@ def client_tls(
         context.set_verify(SSL.VERIFY_NONE, None)
     else:
         context.set_verify(SSL.VERIFY_PEER, _note_refusal)
-        _trust(context, ca)
+        trust(context, ca)
     if certificate is not None:
-        _present(context, certificate, key or certificate)
+        present(context, certificate, key or certificate)
     if _sum(host, ca, certificate, key, insecure) != made_from:
         # Somebody is replacing them: what was loaded may be half old and half new.
         files = ", ".join(path for path in (ca, certificate, key) if path is not None)
@@ -205,9 +205,13 @@ def _note_refusal(
     return bool(ok)
 
 
-def _trust(context: SSL.Context, ca: str | None) -> None:
+def trust(context: SSL.Context, ca: str | None) -> None:
     """
     Load what we trust.
+
+    @param ca: A file of trusted certificates; C{None}: the system's.
+
+    @raise TlsMisconfigured: If it can't be used.
     """
     if ca is None:
         context.set_default_verify_paths()
@@ -218,9 +222,14 @@ def _trust(context: SSL.Context, ca: str | None) -> None:
         raise TlsMisconfigured(f"{ca}: no readable PEM certificates") from None
 
 
-def _present(context: SSL.Context, certificate: str, key: str) -> None:
+def present(context: SSL.Context, certificate: str, key: str) -> None:
     """
-    Load what we show to Nova.
+    Load what we show to the other side.
+
+    @param certificate: The file of our certificate and its chain.
+    @param key: The file of its key.
+
+    @raise TlsMisconfigured: If they can't be used.
     """
     # Without this OpenSSL would ask for a passphrase on the terminal.
     context.set_passwd_cb(lambda *_: b"")

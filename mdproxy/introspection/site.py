@@ -1,0 +1,388 @@
+# -*- test-case-name: tests.test_introspection_site -*-
+"""
+The site for operators: one place for what holds for every page of it.
+
+Every request is judged by L{mdproxy.introspection.guard} before anything looks for an
+answer; every answer has the same security fields; no answer tells of our inner workings
+or repeats what was asked; no access is logged.  Pages are made when somebody first asks
+for one, so that what they need is not in memory on hosts where nobody looks.
+
+Limits: L{MOST} connections; L{PATIENCE} seconds from the connection, or from the end of
+the last answer, to the end of a request; L{HEAD} bytes for a request's head and
+L{MOST_BODY} for its body.  An answer may take as long as it wants (live pages do).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote_to_bytes
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.error import UnsupportedMethod
+from twisted.web.http import HTTPChannel, datetimeToString
+from twisted.web.http import Request as HttpRequest
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import Request as SiteRequest
+
+from mdproxy.introspection.guard import (
+    FIELDS,
+    MOST_BODY,
+    Asked,
+    Guard,
+    Refused,
+    media_type,
+)
+from mdproxy.limits import Seldom
+from mdproxy.tls import describe_failure
+
+#: So many connections are served at a time.
+MOST: Final = 64
+
+#: For so many seconds a request may be on its way, and a connection idle.
+PATIENCE: Final = 30.0
+
+#: How long the head of a request may be, in bytes.
+HEAD: Final = 8192
+
+#: Makes pages: by the first segment of their paths.
+Pages = Callable[[], Mapping[bytes, IResource]]
+
+_NOT_FOUND: Final = Refused(404, "There is no such page.")
+_FAULT: Final = Refused(500, "mdproxy has met a fault of its own; its log tells.")
+
+
+class BadForm(Exception):
+    """
+    The body of a POST can't be understood; the text says why, and repeats none of it.
+    """
+
+
+def form_of(request: SiteRequest) -> dict[str, str]:
+    """
+    Read the body of a POST: a form, or a JSON object of plain values.
+
+    @return: The values as text; of a name that comes twice the last one counts.
+
+    @raise BadForm: If it is neither.
+    """
+    body = request.content.read(MOST_BODY) if request.content else b""
+    types = request.requestHeaders.getRawHeaders(b"content-type", [])
+    try:
+        if media_type(types) == b"application/json":
+            return _from_json(json.loads(body or b"{}"))
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=100)
+    except (ValueError, RecursionError):
+        raise BadForm("the body is neither a form nor JSON") from None
+    return {name: values[-1] for name, values in fields.items()}
+
+
+def _from_json(value: Any) -> dict[str, str]:
+    """
+    Read a JSON object as a form.
+
+    @raise ValueError: If it is none.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    if not all(isinstance(each, (str, int, float)) for each in value.values()):
+        raise ValueError("not plain")
+    return {name: str(each) for name, each in value.items()}
+
+
+class Plain(Resource):
+    """
+    A page of one sentence.
+    """
+
+    isLeaf = True
+
+    def __init__(self, refused: Refused) -> None:
+        """
+        Remember what it says.
+        """
+        super().__init__()
+        self._refused = refused
+
+    def render(self, request: SiteRequest) -> bytes:
+        """
+        Say it, whatever the method.
+        """
+        request.setResponseCode(self._refused.status)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return self._refused.text.encode() + b"\n"
+
+
+class Lazily(Resource):
+    """
+    A resource whose children are made when one is first asked for.
+    """
+
+    def __init__(self) -> None:
+        """
+        Begin without any.
+        """
+        super().__init__()
+        self._makers: dict[bytes, Pages] = {}
+
+    def hang(self, names: frozenset[bytes], make: Pages) -> None:
+        """
+        Have children.
+
+        @param names: What they are called.
+        @param make: Makes them all; called once.
+        """
+        self._makers.update(dict.fromkeys(names, make))
+
+    def getChild(self, path: bytes, request: SiteRequest) -> IResource:
+        """
+        Make a child, and those that are made with it.
+        """
+        make = self._makers.get(path)
+        if make is not None:
+            for name, child in make().items():
+                del self._makers[name]
+                self.putChild(name, child)
+        found: IResource = self.children.get(path, Plain(_NOT_FOUND))
+        return found
+
+    def render(self, request: SiteRequest) -> bytes:
+        """
+        Say that there is no page here.
+        """
+        return Plain(_NOT_FOUND).render(request)
+
+
+class GuardedRequest(SiteRequest):
+    """
+    A request that is judged before it is answered.
+
+    @ivar received: How long its body is so far, in bytes.
+    """
+
+    received = 0
+    site: OperatorsSite
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """
+        Keep a piece of the body, as long as there are not too many.
+        """
+        self.received += len(data)
+        if self.received <= MOST_BODY:
+            super().handleContentChunk(data)
+
+    def process(self) -> None:
+        """
+        Answer, now that the request is whole.
+        """
+        channel: Any = self.channel
+        self.site = channel.site
+        for name, value in FIELDS.items():
+            self.setHeader(name, value)
+        self.setHeader(b"date", datetimeToString())
+        refused = self.site.guard.refuse(asked_in(self))
+        self.prepath: list[bytes] = []
+        self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+        try:
+            page = self.site.getResourceFor(self) if refused is None else Plain(refused)
+            self.render(page)
+        except Exception:
+            self.processingFailed(Failure())
+
+    def render(self, resrc: IResource) -> None:
+        """
+        Answer with a page.
+        """
+        try:
+            body: Any = resrc.render(self)
+        except UnsupportedMethod as error:
+            body = self._name_methods(error.allowedMethods)
+        if body is NOT_DONE_YET:
+            return
+        if not isinstance(body, bytes):
+            raise TypeError(f"{type(resrc).__name__} makes no bytes")
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body if self.method != b"HEAD" else b"")
+        self.finish()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """
+        Say no more than that it is our fault; log it, once in a while.
+        """
+        self.site.tell_fault(reason)
+        if self.startedWriting:
+            # Whoever reads must not take it for whole.
+            channel: Any = self.channel
+            channel.transport.abortConnection()
+        else:
+            self.render(Plain(_FAULT))
+        return reason
+
+    def _name_methods(self, allowed: tuple[bytes, ...]) -> bytes:
+        """
+        Say which methods a page has.
+        """
+        methods = b", ".join(sorted({*allowed} & {b"GET", b"HEAD", b"POST"}))
+        self.setHeader(b"allow", methods)
+        text = f"This page has {methods.decode()} only."
+        return Plain(Refused(405, text)).render(self)
+
+
+def asked_in(request: SiteRequest) -> Asked:
+    """
+    Take from a request what it is judged by.
+    """
+
+    def every(name: bytes) -> list[bytes]:
+        return list(request.requestHeaders.getRawHeaders(name, []))
+
+    return Asked(
+        method=request.method,
+        target=request.uri,
+        hosts=every(b"host"),
+        local=getattr(request.getHost(), "host", None),
+        secure=request.isSecure(),
+        origins=every(b"origin"),
+        sites=every(b"sec-fetch-site"),
+        modes=every(b"sec-fetch-mode"),
+        marks=every(b"x-mdproxy"),
+        types=every(b"content-type"),
+        length=getattr(request, "received", 0),
+    )
+
+
+class OperatorsChannel(HTTPChannel):
+    """
+    A connection of an operator's.
+    """
+
+    MAX_LENGTH = HEAD
+    totalHeadersSize = HEAD
+    maxHeaders = 64
+    site: OperatorsSite
+
+    def resetTimeout(self) -> None:
+        """
+        Give no more time for each byte: the whole request has to be there in time.
+        """
+
+    def timeoutConnection(self) -> None:
+        """
+        End it, without a word in the log.
+        """
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Make room for another.
+        """
+        self.site.connections.discard(self)
+        if isinstance(reason.value, SSL.Error):
+            self.site.tell_trouble(describe_failure(reason.value, None))
+        super().connectionLost(reason)
+
+
+class _Full(Protocol):
+    """
+    A connection for which there is no room.
+    """
+
+    def connectionMade(self) -> None:
+        """
+        End it.
+        """
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
+class OperatorsSite(Site):
+    """
+    The site: it logs no accesses and shows no tracebacks.
+
+    @ivar guard: Judges every request.
+    @ivar connections: Those that are open.
+    """
+
+    protocol = OperatorsChannel  # type: ignore[assignment]
+    requestFactory = GuardedRequest
+    displayTracebacks = False
+    noisy = False
+    _log = Logger()
+
+    def __init__(self, root: IResource, guard: Guard, clock: IReactorTime) -> None:
+        """
+        Serve what is under a root.
+        """
+        super().__init__(
+            root, timeout=PATIENCE, reactor=clock, parsePOSTFormSubmission=False
+        )
+        self.guard = guard
+        self.connections: set[OperatorsChannel] = set()
+        self._seldom = Seldom()
+
+    def startFactory(self) -> None:
+        """
+        Need no clock for an access log.
+        """
+
+    def stopFactory(self) -> None:
+        """
+        Have none to stop.
+        """
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """
+        Take a connection, if there is room.
+        """
+        if len(self.connections) >= MOST:
+            self.tell_trouble(f"all {MOST} connections are taken")
+            return _Full()
+        channel: Any = super().buildProtocol(addr)
+        self.connections.add(channel)
+        return channel
+
+    def log(self, request: HttpRequest) -> None:
+        """
+        Say nothing of a request: whoever watches the status would fill the log.
+        """
+
+    def tell_fault(self, reason: Failure) -> None:
+        """
+        Log a fault of ours, once in a while for each kind.
+        """
+        if self._seldom.passes(str(reason.type), self.reactor.seconds()) is not None:
+            self._log.failure("a page for operators met a fault of ours", reason)
+
+    def tell_trouble(self, problem: str) -> None:
+        """
+        Log why an operator got no answer, once in a while for each cause.
+        """
+        quiet = self._seldom.passes(problem, self.reactor.seconds())
+        if quiet is not None:
+            self._log.warn(
+                "an operator got no answer: {problem} ({quiet} more like it)",
+                problem=problem,
+                quiet=quiet,
+            )
+
+
+def make_site(
+    pages: Mapping[frozenset[bytes], Pages], guard: Guard, clock: IReactorTime
+) -> OperatorsSite:
+    """
+    Make the site for operators.
+
+    @param pages: What makes its pages, by the first segments of their paths.
+    @param guard: Judges every request.
+    """
+    root = Lazily()
+    for names, make in pages.items():
+        root.hang(names, make)
+    return OperatorsSite(root, guard, clock)
