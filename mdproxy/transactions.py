@@ -23,6 +23,9 @@ from mdproxy.model import Caller, Identity, Refusal
 #: How many transactions are remembered.
 MOST: Final = 1000
 
+#: So many at most are handed over at a time.
+BATCH: Final = 512
+
 #: How much of a target is kept, in bytes.
 TARGET: Final = 256
 
@@ -158,6 +161,8 @@ class Transactions:
         self.total, self.lookup, self.upstream = Histogram(), Histogram(), Histogram()
         self._clock, self._wall = clock, wall
         self._ring: deque[Written] = deque(maxlen=most)
+        self._fresh: list[Written] | None = None
+        self._take: Callable[[Sequence[Written]], None] | None = None
 
     @property
     def most(self) -> int:
@@ -172,6 +177,10 @@ class Transactions:
         Write one down.
         """
         self._ring.append(transaction)
+        if self._fresh is not None:
+            self._fresh.append(transaction)
+            if len(self._fresh) >= BATCH:
+                self.hand_over()
         _, _, total, lookup, upstream, caller, _, _, _, status, tries, what = (
             transaction
         )
@@ -180,6 +189,27 @@ class Transactions:
         if tries:
             self.lookup.add(lookup)
             self.upstream.add(upstream)
+
+    def hand_to(self, take: Callable[[Sequence[Written]], None] | None) -> None:
+        """
+        Have somebody told of every transaction, in batches.
+
+        @param take: Is called with at most L{BATCH} of them, the earliest first, when
+            there are so many or L{hand_over} is called; must not raise.  C{None}:
+            nobody is told any more.
+        """
+        self.hand_over()
+        self._take = take
+        self._fresh = None if take is None else []
+
+    def hand_over(self) -> None:
+        """
+        Tell of those that nobody was told of yet.
+        """
+        fresh, take = self._fresh, self._take
+        if fresh and take is not None:
+            self._fresh = []
+            take(fresh)
 
     def note_refusal(self, kind: str, reason: str) -> None:
         """
@@ -210,7 +240,7 @@ class Transactions:
         now, wall = self._clock(), self._wall()
         for written in reversed(self._ring):
             if keep(Transaction(*written)):
-                yield self._in_words(written, now, wall)
+                yield self.in_words(written, now, wall)
 
     def clear(self) -> None:
         """
@@ -232,9 +262,9 @@ class Transactions:
         if not fresh:
             return (), last
         now, wall = self._clock(), self._wall()
-        return [self._in_words(e, now, wall) for e in reversed(fresh)], fresh[0]
+        return [self.in_words(e, now, wall) for e in reversed(fresh)], fresh[0]
 
-    def _in_words(self, written: Written, now: float, wall: float) -> Mapping[str, Any]:
+    def in_words(self, written: Written, now: float, wall: float) -> Mapping[str, Any]:
         """
         Put a transaction into words.
 

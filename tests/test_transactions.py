@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.model import Caller, Evidence, Identity, Port, Reason, Refusal
 from mdproxy.transactions import (
+    BATCH,
     MOST,
     TARGET,
     RequestIds,
@@ -129,6 +131,29 @@ class TransactionsTests(SynchronousTestCase):
         for number in range(MOST + 1):
             self.told.note(written(number=number))
         self.assertEqual(len(self.told.since(last)[0]), MOST)
+
+    def test_hand_over(self) -> None:
+        """
+        Who wants to be told of every one is told of them in batches, of each once and
+        in their order, also of more than are remembered.
+        """
+        taken: list[list[int]] = []
+
+        def take(batch: Sequence[Written]) -> None:
+            taken.append([Transaction(*each).number for each in batch])
+
+        self.told.note(written())
+        self.told.hand_to(take)
+        for number in range(BATCH + MOST):
+            self.told.note(written(number=number))
+        self.told.hand_over()
+        self.told.hand_over()
+        self.assertEqual([n for batch in taken for n in batch], [*range(BATCH + MOST)])
+        self.assertEqual(len(taken[0]), BATCH)
+        self.told.note(written(number=-1))
+        self.told.hand_to(None)
+        self.told.note(written())
+        self.assertEqual(taken[-1], [-1])
 
     def test_sums(self) -> None:
         """
