@@ -20,7 +20,16 @@ from mdproxy.listener_options import LISTENER, LISTENER_OPTIONS
 from mdproxy.operator_options import OPERATOR_SECTIONS
 from mdproxy.option_types import count, path, port, seconds, text, words, yes_or_no
 
-__all__ = ["LISTENER", "LISTENER_OPTIONS", "RENAMED", "SECTIONS", "sample", "shown"]
+__all__ = [
+    "LISTENER",
+    "LISTENER_OPTIONS",
+    "LISTENER_TITLE",
+    "RENAMED",
+    "SECTIONS",
+    "TITLES",
+    "sample",
+    "shown",
+]
 
 _NOVA = (
     words(
@@ -258,7 +267,8 @@ of the value.  A line that begins with a space continues the one before.  Write 
 $$: a single one refers to another option.
 """
 
-_TITLES = {
+#: What each section is for.
+TITLES = {
     "DEFAULT": "",
     "static": "For inventories = static.",
     "libvirt": "For inventories = libvirt.",
@@ -274,7 +284,8 @@ _TITLES = {
     "manhole": "A shell inside the running process.",
 }
 
-_LISTENER_TITLE = "One section for each network: any number of [listener:NAME]."
+#: What the section of a listener is for.
+LISTENER_TITLE = "One section for each network: any number of [listener:NAME]."
 
 
 def _comment(text: str) -> list[str]:
@@ -324,9 +335,9 @@ def sample() -> str:
     """
     lines = [*_comment(_PREFACE), ""]
     for name, options in SECTIONS.items():
-        lines += _section(name, _TITLES[name], options)
+        lines += _section(name, TITLES[name], options)
         if name == "leases":
-            lines += _section("listener:br-tenant1", _LISTENER_TITLE, LISTENER_OPTIONS)
+            lines += _section("listener:br-tenant1", LISTENER_TITLE, LISTENER_OPTIONS)
     return "\n".join(lines)
 
 
