@@ -32,6 +32,8 @@ CONDITIONS = (
     " identify_by = address); between namespaces by frame, neighbour and inventory",
     "mdproxy: all defaults, counters, limits and deadlines on; all load comes from one"
     " instance, so what one may use was raised, and upstream.max_connections to 512",
+    "mdproxy-watched: the log as JSON, an access log, the instance watched step by"
+    " step, every transaction read as it ends, the metrics scraped every 5 s",
     "nginx: 1 worker, HMAC in njs for every request, upstream keepalive 512, no access"
     " log; haproxy: 1 thread, hmac converter, http-reuse always",
     "neutron: haproxy as its template has it and the agent with its default of workers,"

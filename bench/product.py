@@ -12,12 +12,15 @@ from pathlib import Path
 import yaml
 
 from bench.backend import Backend
-from bench.places import SECRET, SYSTEM_CORE, Place
+from bench.places import OTHER_CORE, SECRET, SYSTEM_CORE, Place
 from bench.system import System
 from tests.lab.proxy import Sections
+from tests.lab.stage import wait_for
 
 #: Its own reactor, and what the proxy is called with it.
 REACTOR = "mdproxy-epoll"
+#: With everything on that shows what it does.
+WATCHED = "mdproxy-watched"
 _TWISTD = str(Path(sys.executable).with_name("twistd"))
 
 
@@ -35,6 +38,13 @@ def has_reactor(source: str) -> bool:
         env={**os.environ, "PYTHONPATH": source},
     )
     return REACTOR in listed.stdout.split()
+
+
+def _status_socket(place: Place, name: str) -> str:
+    """
+    Name the socket of the operator's pages.
+    """
+    return str(place.directory / f"{name}.socket")
 
 
 def _sections(place: Place, backend: Backend, name: str, port: int) -> Sections:
@@ -75,13 +85,21 @@ def _sections(place: Place, backend: Backend, name: str, port: int) -> Sections:
             "max_request_rate": 10_000_000,
             "request_burst": 10_000_000,
         },
-        "introspection": {"endpoint": f"unix:{directory}/{name}.socket"},
+        "introspection": {"endpoint": f"unix:{_status_socket(place, name)}"},
     }
 
 
-def _start_mdproxy(place: Place, backend: Backend, name: str, *reactor: str) -> System:
+def _start_mdproxy(
+    place: Place,
+    backend: Backend,
+    name: str,
+    *reactor: str,
+    more: Sections | None = None,
+) -> System:
     """
     Start the proxy, as an operator does.
+
+    @param more: More sections of its configuration.
     """
     [port] = place.ports(1)
     caller = place.caller
@@ -95,7 +113,8 @@ def _start_mdproxy(place: Place, backend: Backend, name: str, *reactor: str) -> 
     place.write("ports.yaml", yaml.safe_dump({"ports": [known]}))
     place.write("secret", SECRET)
     lines = []
-    for section, values in _sections(place, backend, name, port).items():
+    sections = {**_sections(place, backend, name, port), **(more or {})}
+    for section, values in sections.items():
         lines.append(f"[{section}]")
         lines += [f"{option} = {value}" for option, value in values.items()]
     config = place.write(f"{name}.conf", "\n".join([*lines, ""]))
@@ -112,6 +131,21 @@ def start_mdproxy(place: Place, backend: Backend) -> System:
     Start the proxy on the stock reactor.
     """
     return _start_mdproxy(place, backend, "mdproxy")
+
+
+def start_mdproxy_watched(place: Place, backend: Backend) -> System:
+    """
+    Start the proxy on the stock reactor with all that shows what it does: its log as
+    JSON, an access log, and somebody who looks at everything all the time.
+    """
+    logs: Sections = {
+        "log": {"format": "json", "access_log": place.directory / "access.log"},
+    }
+    system = _start_mdproxy(place, backend, WATCHED, more=logs)
+    looker = (sys.executable, "-m", "bench.watcher", _status_socket(place, WATCHED))
+    watcher = place.launch("watcher", OTHER_CORE, *looker, place.caller.instance)
+    wait_for("the watcher", lambda: "watching" in watcher.said())
+    return system
 
 
 def start_mdproxy_epoll(place: Place, backend: Backend) -> System:

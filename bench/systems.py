@@ -9,7 +9,7 @@ from collections.abc import Callable
 from bench import peers, product
 from bench.backend import Backend
 from bench.places import Place
-from bench.product import REACTOR
+from bench.product import REACTOR, WATCHED
 from bench.system import System
 
 #: Starts a system, and waits until it listens.
@@ -20,6 +20,7 @@ STARTERS: dict[str, Starter] = {
     "haproxy": peers.start_haproxy,
     "mdproxy": product.start_mdproxy,
     REACTOR: product.start_mdproxy_epoll,
+    WATCHED: product.start_mdproxy_watched,
     "neutron": peers.start_neutron,
     "neutron-shipped": peers.start_neutron_shipped,
 }
