@@ -44,7 +44,9 @@ _READ = 4096
 _MISSING = re.compile(rb"(X-[A-Za-z-]{1,64}) (?:header )?is missing from request")
 _SIGNATURE = b"Invalid proxy request signature"
 #: What servers say in clear to a client that forgot TLS (nginx, Apache, cheroot).
-WANTS_TLS = re.compile(rb"(?i)plain HTTP|HTTPS (?:port|server)|speaking plain")
+_WANTS_TLS = re.compile(rb"(?i)plain HTTP|HTTPS (?:port|server)|speaking plain")
+#: What nginx says, after a handshake that went well, to a client that it does not know.
+_WANTS_CERTIFICATE = re.compile(rb"(?i)No required SSL certificate|SSL certificate err")
 
 
 @implementer(IExchange)
@@ -239,8 +241,14 @@ def _malformed(page: bytes) -> str:
     """
     Say what a 400 means.
     """
-    if WANTS_TLS.search(page):
+    if _WANTS_TLS.search(page):
         return "this port speaks TLS: set nova_metadata_protocol = https."
+    if _WANTS_CERTIFICATE.search(page):
+        return (
+            "what stands before Nova wants a certificate of ours, and had none or one "
+            "that it does not trust: see nova_client_cert and nova_client_priv_key, "
+            "and whom it trusts."
+        )
     missing = _MISSING.search(page)
     if missing is None:
         return (
@@ -257,6 +265,15 @@ def _malformed(page: bytes) -> str:
         f"Nova misses the header {name}. It was sent, so something on the way takes it "
         "out or renames it."
     )
+
+
+def is_about_tls(page: bytes) -> bool:
+    """
+    Tell whether a 400 is about the connection, and says nothing of the request on it.
+
+    @param page: The first part of its body.
+    """
+    return any(words.search(page) for words in (_WANTS_TLS, _WANTS_CERTIFICATE))
 
 
 def _forbidden(fetch: Fetch) -> str:

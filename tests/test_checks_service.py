@@ -351,9 +351,12 @@ class CertificateTests(ChecksCase):
         self.assertEqual(checked_of(PLAIN).certificates, ())
         tls = TlsFiles("/ca", "/ours", "/key", False)
         upstream = evolve(PLAIN.upstream, tls=tls, check_interval=7.0)
-        checked = checked_of(evolve(PLAIN, upstream=upstream))
+        pages = evolve(PLAIN.introspection, certificate="/pages")
+        checked = checked_of(evolve(PLAIN, upstream=upstream, introspection=pages))
         self.assertEqual(checked.interval, 7.0)
-        self.assertEqual(checked.certificates, (("our certificate for Nova", "/ours"),))
+        self.assertEqual(
+            [path for _, path in checked.certificates], ["/ours", "/pages"]
+        )
 
 
 class PlaceTests(SynchronousTestCase):

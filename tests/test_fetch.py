@@ -151,6 +151,7 @@ class AskTests(SynchronousTestCase):
             ),
             (400, b"X-Forwarded-For is missing from request.", "X-Metadata-Provider"),
             (400, b"The plain HTTP request was sent to HTTPS port", "speaks TLS"),
+            (400, b"No required SSL certificate was sent", "wants a certificate"),
             (400, b"?", "finds the request malformed"),
             (403, b"Invalid proxy request signature.", "the secrets differ"),
             (403, b"Go away", "something before Nova refuses"),

@@ -17,7 +17,7 @@ from uuid import uuid4
 from attrs import frozen
 
 from mdproxy.checks.finding import Finding
-from mdproxy.fetch import WANTS_TLS, Fetch, explain, explain_failure
+from mdproxy.fetch import Fetch, explain, explain_failure, is_about_tls
 from mdproxy.http.client import UpstreamError
 from mdproxy.signing import Signer
 
@@ -78,7 +78,7 @@ def judge_answer(fetch: Fetch) -> Told:
             "gets 503."
         )
         return Told("wrong", text, explain(fetch))
-    if status == 400 and not WANTS_TLS.search(fetch.beginning):
+    if status == 400 and not is_about_tls(fetch.beginning):
         text = (
             "400 to a good question: something between us and Nova mangles headers, so "
             "no instance gets anything."

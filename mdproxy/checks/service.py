@@ -425,6 +425,9 @@ def checked_of(config: Config) -> Checked:
     certificates = []
     if tls is not None and tls.certificate is not None:
         certificates.append(("our certificate for Nova", tls.certificate))
+    if config.introspection.certificate is not None:
+        pages = ("the certificate of these pages", config.introspection.certificate)
+        certificates.append(pages)
     return Checked(config.upstream.check_interval, tuple(certificates))
 
 
