@@ -93,10 +93,20 @@ class Refused:
 
     @ivar status: The status.
     @ivar text: A sentence for who asked.
+    @ivar allow: The Allow field, if there has to be one.
     """
 
     status: int
     text: str
+    allow: bytes = b""
+
+
+def other_method(allowed: Sequence[bytes]) -> Refused:
+    """
+    Refuse a method, and name those that are not refused (RFC 9110 section 15.5.6).
+    """
+    methods = b", ".join(allowed)
+    return Refused(405, f"This page has {methods.decode()} only.", methods)
 
 
 _BAD_TARGET = Refused(400, "The request target has to be a path.")
@@ -106,7 +116,7 @@ _OTHER_HOST = Refused(
     "This is not a name of this site: ask localhost or an address, or allow the name "
     "([introspection] allowed_hosts).",
 )
-_OTHER_METHOD = Refused(405, "Only GET, HEAD and, where something changes, POST.")
+_OTHER_METHOD = other_method([b"GET", b"HEAD", b"POST"])
 _OTHER_SITE = Refused(403, "This was sent from another site's page.")
 _NOT_MARKED = Refused(
     403,

@@ -24,7 +24,6 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.error import UnsupportedMethod
 from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import IResource, Resource
@@ -38,6 +37,7 @@ from mdproxy.introspection.guard import (
     Guard,
     Refused,
     media_type,
+    other_method,
 )
 from mdproxy.limits import Seldom
 from mdproxy.tls import describe_failure
@@ -116,6 +116,8 @@ class Plain(Resource):
         """
         request.setResponseCode(self._refused.status)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        if self._refused.allow:
+            request.setHeader(b"allow", self._refused.allow)
         return self._refused.text.encode() + b"\n"
 
 
@@ -199,10 +201,10 @@ class GuardedRequest(SiteRequest):
         """
         Answer with a page.
         """
-        try:
-            body: Any = resrc.render(self)
-        except UnsupportedMethod as error:
-            body = self._name_methods(error.allowedMethods)
+        methods = _methods_of(resrc)
+        if methods and self.method not in methods:
+            resrc = Plain(other_method(methods))
+        body: Any = resrc.render(self)
         if body is NOT_DONE_YET:
             return
         if not isinstance(body, bytes):
@@ -224,14 +226,13 @@ class GuardedRequest(SiteRequest):
             self.render(Plain(_FAULT))
         return reason
 
-    def _name_methods(self, allowed: tuple[bytes, ...]) -> bytes:
-        """
-        Say which methods a page has.
-        """
-        methods = b", ".join(sorted({*allowed} & {b"GET", b"HEAD", b"POST"}))
-        self.setHeader(b"allow", methods)
-        text = f"This page has {methods.decode()} only."
-        return Plain(Refused(405, text)).render(self)
+
+def _methods_of(page: IResource) -> list[bytes]:
+    """
+    List the methods that a page has; none where it renders them all in one place.
+    """
+    reads = [b"GET", b"HEAD"] if hasattr(page, "render_GET") else []
+    return [*reads, b"POST"] if hasattr(page, "render_POST") else reads
 
 
 def asked_in(request: SiteRequest) -> Asked:

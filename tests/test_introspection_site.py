@@ -1,0 +1,498 @@
+"""
+Tests for L{mdproxy.introspection.site}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from attrs import define, frozen
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.http import Request as HttpRequest
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
+
+from mdproxy.introspection.guard import FIELDS, MOST_BODY, Guard
+from mdproxy.introspection.site import (
+    HEAD,
+    MOST,
+    PATIENCE,
+    BadForm,
+    OperatorsSite,
+    form_of,
+    make_site,
+)
+from tests.secrecy import SecrecyTestCase
+
+_JSON = b"Content-Type: application/json\r\n"
+_FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+_MARK = b"X-Mdproxy: 1\r\n"
+
+
+@frozen
+class Said:
+    """
+    What the site said.
+
+    @ivar status: The status.
+    @ivar fields: The header fields, by lower-case name.
+    @ivar body: The body.
+    """
+
+    status: int
+    fields: Mapping[bytes, bytes]
+    body: bytes
+
+    @classmethod
+    def read(cls, data: bytes) -> Said:
+        """
+        Read a response.
+        """
+        head, _empty, body = data.partition(b"\r\n\r\n")
+        first, *lines = head.split(b"\r\n")
+        fields = (line.partition(b": ") for line in lines)
+        return cls(
+            int(first.split()[1]),
+            {name.lower(): value for name, _colon, value in fields},
+            body,
+        )
+
+
+@define(eq=False)
+class Line:
+    """
+    A connection with the site.
+
+    @ivar transport: What the site writes to.
+    @ivar protocol: The site's end.
+    """
+
+    transport: StringTransport
+    protocol: Any
+
+    @classmethod
+    def to(cls, site: OperatorsSite) -> Line:
+        """
+        Connect.
+        """
+        line = cls(StringTransport(), site.buildProtocol(cast(Any, None)))
+        line.protocol.makeConnection(line.transport)
+        return line
+
+    @property
+    def is_open(self) -> bool:
+        """
+        Tell whether the site has kept the connection.
+        """
+        transport = self.transport
+        return not (transport.disconnecting or transport.disconnected)
+
+    def say(self, data: bytes) -> bytes:
+        """
+        Send something.
+
+        @return: What comes back at once.
+        """
+        self.transport.clear()
+        self.protocol.dataReceived(data)
+        return self.transport.value()
+
+    def lose(self) -> None:
+        """
+        Go away.
+        """
+        self.protocol.connectionLost(Failure(ConnectionError("gone")))
+
+
+class _Page(Resource):
+    """
+    A page that can be had in different ways.
+    """
+
+    isLeaf = True
+
+    def __init__(self, does: Any) -> None:
+        """
+        Remember what is to happen.
+        """
+        super().__init__()
+        self._does = does
+
+    def render_GET(self, request: HttpRequest) -> Any:
+        """
+        Have it happen.
+        """
+        return self._does(request)
+
+
+class _Form(Resource):
+    """
+    A page that takes forms.
+    """
+
+    isLeaf = True
+
+    def render_POST(self, request: Any) -> bytes:
+        """
+        Say what was in it.
+        """
+        try:
+            return repr(sorted(form_of(request).items())).encode()
+        except BadForm as error:
+            request.setResponseCode(400)
+            return str(error).encode()
+
+
+class _SiteTestCase(SecrecyTestCase):
+    """
+    A site with some pages.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make it, and count how often its pages are made.
+        """
+        super().setUp()
+        self.clock = Clock()
+        self.made = 0
+        self.live: list[Any] = []
+        self.site = make_site(
+            {
+                frozenset({b"", b"page", b"bad", b"odd", b"live"}): self.make,
+                frozenset({b"form"}): lambda: {b"form": _Form()},
+            },
+            Guard(),
+            self.clock,
+        )
+
+    def make(self) -> Mapping[bytes, IResource]:
+        """
+        Make pages.
+        """
+        self.made += 1
+
+        def fail(_request: Any) -> bytes:
+            raise RuntimeError("inner workings")
+
+        def live(request: Any) -> int:
+            request.write(b"first")
+            self.live.append(request)
+            return NOT_DONE_YET
+
+        return {
+            b"": _Page(lambda _: b"front"),
+            b"page": _Page(lambda _: b"a page"),
+            b"bad": _Page(fail),
+            b"odd": _Page(lambda _: None),
+            b"live": _Page(live),
+        }
+
+    def ask(
+        self,
+        target: bytes = b"/page",
+        method: bytes = b"GET",
+        fields: bytes = b"",
+        body: bytes = b"",
+    ) -> Said:
+        """
+        Ask on a connection of its own.
+        """
+        if body:
+            fields += b"Content-Length: %d\r\n" % len(body)
+        head = b"%b %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, target, fields)
+        return Said.read(Line.to(self.site).say(head + body))
+
+    def check_fields(self, said: Said) -> None:
+        """
+        Look for what goes with every answer, and what goes with none.
+        """
+        for name, value in FIELDS.items():
+            self.assertEqual(said.fields.get(name), value, name)
+        self.assertNotIn(b"server", said.fields)
+
+
+class AnswerTests(_SiteTestCase):
+    """
+    Tests for what holds for every answer.
+    """
+
+    def test_page(self) -> None:
+        """
+        A page is answered whole, with the security fields.
+        """
+        said = self.ask()
+        self.assertEqual((said.status, said.body), (200, b"a page"))
+        self.assertEqual(said.fields[b"content-length"], b"6")
+        self.check_fields(said)
+        self.assertEqual(self.ask(b"/").body, b"front")
+
+    def test_head(self) -> None:
+        """
+        HEAD is GET without the body.
+        """
+        said = self.ask(method=b"HEAD")
+        self.assertEqual((said.status, said.body), (200, b""))
+        self.assertEqual(said.fields[b"content-length"], b"6")
+
+    def test_errors(self) -> None:
+        """
+        What is refused or missing or broken has the same fields, and is plain text that
+        repeats nothing.
+        """
+        for status, target, method, fields in (
+            (404, b"/<b>", b"GET", b""),
+            (404, b"/form2", b"GET", b""),
+            (405, b"/page", b"PUT", b""),
+            (405, b"/page", b"POST", _MARK),
+            (403, b"/form", b"POST", b"Origin: http://<b>\r\n"),
+            (400, b"http://<b>/", b"GET", b""),
+            (500, b"/bad?<b>", b"GET", b""),
+            (500, b"/odd", b"GET", b""),
+        ):
+            said = self.ask(target, method, fields)
+            self.assertEqual(said.status, status, target)
+            self.check_fields(said)
+            self.assertEqual(said.fields[b"content-type"], b"text/plain; charset=utf-8")
+            self.assertNotIn(b"<", said.body)
+            self.assertNotIn(b"inner", said.body)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError, TypeError)), 2)
+
+    def test_methods_named(self) -> None:
+        """
+        Where a method is wrong the answer names those that a page has.
+        """
+        for target, method, allowed in (
+            (b"/page", b"POST", b"GET, HEAD"),
+            (b"/page", b"PUT", b"GET, HEAD, POST"),
+            (b"/form", b"GET", b"POST"),
+            (b"/form", b"HEAD", b"POST"),
+        ):
+            said = self.ask(target, method, _MARK)
+            self.assertEqual((said.status, said.fields[b"allow"]), (405, allowed))
+
+    def test_foreign_host(self) -> None:
+        """
+        No page is even made for somebody who means another site.
+        """
+        data = b"GET /page HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+        said = Said.read(Line.to(self.site).say(data))
+        self.assertEqual(said.status, 421)
+        self.check_fields(said)
+        self.assertNotIn(b"evil", said.body)
+        self.assertEqual(self.made, 0)
+
+    def test_fault_is_told_once(self) -> None:
+        """
+        A fault that comes again and again is logged once in a while.
+        """
+        for _ in range(3):
+            self.assertEqual(self.ask(b"/bad").status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.clock.advance(60)
+        self.ask(b"/bad")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_no_access_log(self) -> None:
+        """
+        Who asks leaves no line in the log.
+        """
+        for target in (b"/page", b"/nothing", b"/live"):
+            self.ask(target)
+        self.assertEqual(self.events, [])
+
+    @given(
+        target=st.binary(max_size=60),
+        host=st.sampled_from([b"localhost", b"evil.example", b"<b>", b"\xff"]),
+        more=st.binary(max_size=60),
+    )
+    def test_any_bytes(self, target: bytes, host: bytes, more: bytes) -> None:
+        """
+        Whatever comes, nothing breaks and no answer holds a byte that could be markup.
+        """
+        data = b"GET /%b HTTP/1.1\r\nHost: %b\r\nX: %b\r\n\r\n" % (target, host, more)
+        came = Line.to(self.site).say(data)
+        for said in came.split(b"HTTP/1.1 ")[1:]:
+            self.assertIn(said[:3], (b"200", b"400", b"404", b"405", b"421"), data)
+            self.assertNotIn(b"<", said)
+
+
+class LazilyTests(_SiteTestCase):
+    """
+    Tests for L{Lazily<mdproxy.introspection.site.Lazily>}.
+    """
+
+    def test_made_when_asked_for(self) -> None:
+        """
+        Pages are made when one of them is asked for, all together and once.
+        """
+        self.ask(b"/nothing")
+        self.assertEqual(self.made, 0)
+        for target in (b"/page", b"/", b"/page"):
+            self.assertEqual(self.ask(target).status, 200)
+            self.assertEqual(self.made, 1)
+
+    def test_fault_while_made(self) -> None:
+        """
+        Pages that could not be made are our fault, and are tried again.
+        """
+        site = make_site(
+            {frozenset({b"page"}): lambda: {b"page": [][0]}}, Guard(), self.clock
+        )
+        for _ in range(2):
+            data = b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            self.assertEqual(Said.read(Line.to(site).say(data)).status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
+
+
+class FormTests(_SiteTestCase):
+    """
+    Tests for L{form_of} and what may be in a body.
+    """
+
+    def post(self, body: bytes, kind: bytes) -> Said:
+        """
+        Post a body.
+        """
+        return self.ask(b"/form", b"POST", _MARK + kind, body)
+
+    def test_forms(self) -> None:
+        """
+        A form and JSON say the same; the last value counts, and there may be none.
+        """
+        for body, kind, values in (
+            (b"a=1&b=x%20y&a=2", _FORM, b"[('a', '2'), ('b', 'x y')]"),
+            (b'{"a": 2, "b": "x y"}', _JSON, b"[('a', '2'), ('b', 'x y')]"),
+            (b"", b"", b"[]"),
+            (b"{}", _JSON, b"[]"),
+        ):
+            said = self.post(body, kind)
+            self.assertEqual((said.status, said.body), (200, values), body)
+
+    def test_bad(self) -> None:
+        """
+        What can't be understood is refused, and not repeated.
+        """
+        for body, kind in (
+            (b"[1]", _JSON),
+            (b'{"a": [1]}', _JSON),
+            (b'{"a": null}', _JSON),
+            (b"<b>", _JSON),
+            (b"[" * 10_000, _JSON),
+            (b"\xff", _JSON),
+            (b"\xff=1", _FORM),
+            (b"a&" * 200, _FORM),
+        ):
+            said = self.post(body, kind)
+            self.assertEqual(said.status, 400, body)
+            self.assertNotIn(b"<", said.body)
+
+    def test_type(self) -> None:
+        """
+        A body of another kind is not read.
+        """
+        self.assertEqual(self.post(b"a=1", b"Content-Type: text/plain\r\n").status, 415)
+
+    def test_too_long(self) -> None:
+        """
+        A body that is too long is refused and not kept, also where its length is not
+        said before.
+        """
+        self.assertEqual(self.post(b"a" * (MOST_BODY + 1), _FORM).status, 413)
+        line = Line.to(self.site)
+        head = b"POST /form HTTP/1.1\r\nHost: localhost\r\nX-Mdproxy: 1\r\n"
+        line.say(head + _FORM + b"Transfer-Encoding: chunked\r\n\r\n")
+        chunk = b"1000\r\n" + b"a" * 4096 + b"\r\n"
+        for _ in range(16):
+            line.say(chunk)
+        kept = line.protocol.requests[0].content.tell()
+        self.assertLessEqual(kept, MOST_BODY)
+        self.assertEqual(Said.read(line.say(b"0\r\n\r\n")).status, 413)
+
+
+class LimitTests(_SiteTestCase):
+    """
+    Tests for what one who asks may take.
+    """
+
+    def test_connections(self) -> None:
+        """
+        So many connections are served; one more is ended and told of once, and there
+        is room again when one is gone.
+        """
+        lines = [Line.to(self.site) for _ in range(MOST)]
+        for _ in range(2):
+            self.assertFalse(Line.to(self.site).is_open)
+        self.assertEqual(len(self.logged()), 1)
+        self.assertIn("connections are taken", self.logged()[0][1])
+        self.assertTrue(all(line.is_open for line in lines))
+        lines[0].lose()
+        self.assertTrue(Line.to(self.site).is_open)
+
+    def test_slow_request(self) -> None:
+        """
+        Who sends byte after byte has no more time than who sends nothing.
+        """
+        line = Line.to(self.site)
+        for byte in b"GET /page HTTP/1.1\r\nHost: local":
+            line.say(bytes([byte]))
+            self.clock.advance(0.9)
+        self.assertTrue(line.is_open)
+        self.clock.advance(PATIENCE)
+        self.assertFalse(line.is_open)
+        self.assertEqual(self.logged(), [])
+
+    def test_idle(self) -> None:
+        """
+        A connection may be used again, for a while.
+        """
+        line = Line.to(self.site)
+        for _ in range(3):
+            self.clock.advance(PATIENCE - 1)
+            said = line.say(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.assertEqual(Said.read(said).body, b"a page")
+        self.clock.advance(PATIENCE)
+        self.assertFalse(line.is_open)
+
+    def test_live(self) -> None:
+        """
+        An answer that goes on is not timed; one that meets a fault is broken off, so
+        that nobody takes it for whole.
+        """
+        line = Line.to(self.site)
+        said = line.say(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertTrue(said.endswith(b"5\r\nfirst\r\n"))
+        self.clock.advance(10 * PATIENCE)
+        self.assertTrue(line.is_open)
+        self.live[0].processingFailed(Failure(RuntimeError("inner workings")))
+        self.assertFalse(line.is_open)
+        self.assertNotIn(b"inner", line.transport.value())
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_long_head(self) -> None:
+        """
+        A head that is too long, in one line, in many, or in too many, is refused.
+        """
+        for head in (
+            b"GET /" + b"a" * HEAD,
+            b"GET / HTTP/1.1\r\n" + b"A: %b\r\n" % (b"a" * 1000) * 9,
+            b"GET / HTTP/1.1\r\n" + b"A: a\r\n" * 66,
+        ):
+            line = Line.to(self.site)
+            line.say(head + b"\r\n\r\n")
+            self.assertFalse(line.is_open, head[:40])
+
+    def test_no_timer_at_rest(self) -> None:
+        """
+        A site that nobody asks costs nothing.
+        """
+        self.site.doStart()
+        line = Line.to(self.site)
+        line.say(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        line.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.site.doStop()
