@@ -146,6 +146,14 @@ class Reload:
         """
         self._since = self._wall()
 
+    def also(self, prepare: Prepare) -> None:
+        """
+        Have one more part changed, after the others.
+
+        @param prepare: Readies it.
+        """
+        self._parts = (*self._parts, prepare)
+
     def renew(self) -> None:
         """
         Read the configuration again and put it in force, unless anything is wrong.

@@ -9,20 +9,21 @@ import os
 import time
 from collections.abc import Sequence
 from functools import partial
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python import usage
 
+from mdproxy import __version__
+from mdproxy.checks.service import checked_of, make_checks
 from mdproxy.config import Config, ConfigError, load
 from mdproxy.http.front import Front
 from mdproxy.http.transports import look_before_sending
 from mdproxy.inherited import Inherited
-from mdproxy.introspection.endpoint import IntrospectionService
-from mdproxy.introspection.status import Status, introspection
+from mdproxy.introspection.history import History
+from mdproxy.introspection.parts import Parts
 from mdproxy.life import (
     FrontService,
     InOrder,
@@ -45,11 +46,14 @@ from mdproxy.measures import (
     signer_of,
     unidentified_of,
 )
+from mdproxy.operators import make_operators
 from mdproxy.pool import make_upstream, prepare_upstream
 from mdproxy.proxy import ReverseProxyResource
+from mdproxy.pulse import Pulse
 from mdproxy.reload import Reload, exchanged
 from mdproxy.sources import make_sources
 from mdproxy.sweep import Sweep
+from mdproxy.transactions import RequestIds, Transactions
 
 _log = Logger()
 
@@ -121,8 +125,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     for note in config.notes:
         _log.warn("{note}", note=note)
 
-    sweep = Sweep(reactor)
-    upstream = make_upstream(config.upstream, reactor, sweep, SystemRandom())
+    sweep, random = Sweep(reactor), SystemRandom()
+    upstream = make_upstream(config.upstream, reactor, sweep, random)
     sources = make_sources(config, reactor)
     lookup = InstanceLookup(
         sources.books,
@@ -140,11 +144,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         upstream,
         signer_of(config),
         reactor,
-        SystemRandom(),
+        random,
         holds,
         questions,
         hold_of(config),
         rates,
+        transactions=_transactions(config, reactor, random),
     )
     sources.books.neighbours.observe_flips(proxy.path_changed)
     upstream.observe_recovery(proxy.nova_recovered)
@@ -155,6 +160,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     maker = Maker(front, sources, reactor, _sheds_root(options))
     listening = make_listening(config.listeners, maker, Inherited.of_process())
     front_service = FrontService(front, upstream, reactor, config.drain_timeout)
+    history = History(proxy, Pulse(reactor), reactor, time.time)
+    checks = make_checks(config, proxy, upstream, reactor, sweep, random)
     reload = Reload(
         config,
         options["load"],
@@ -169,33 +176,30 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             exchanged(channel_bounds_of, partial(setattr, front, "bounds")),
             exchanged(drain_timeout_of, partial(setattr, front_service, "patience")),
             partial(sources.prepare, lookup),
+            exchanged(checked_of, checks.renew),
         ],
         time.time,
     )
-    status = Status(
-        {
-            "configuration": reload.describe,
-            "listeners": listening.describe,
-            "sources": lambda: [source.describe() for source in sources.all],
-            "lookup": lookup.describe,
-            "upstream": upstream.describe,
-            "proxy": proxy.describe,
-            "front": front.describe,
-        }
-    )
-
-    pages = introspection(
-        status,
+    parts = Parts(
+        lookup,
+        proxy,
+        upstream,
+        front,
+        listening,
+        sources,
+        reload,
+        checks,
+        history,
         reactor,
-        transactions=proxy.transactions.describe,
-        facts=lookup.known,
+        time.time,
+        __version__,
     )
-    endpoint = serverFromString(reactor, config.introspection.endpoint)
+    operators = make_operators(config, parts, reactor)
     service = InOrder()
     for part in (
         Signals(reactor, front_service.hurry, reload.renew),
         sweep.service(),
-        IntrospectionService(endpoint, pages, reactor),
+        *operators.services,
         listening.opening,
         sources.service,
         front_service,
@@ -204,6 +208,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         part.setServiceParent(service)
     reactor.callWhenRunning(settle_memory)
     return service
+
+
+def _transactions(config: Config, reactor: Any, random: Random) -> Transactions:
+    """
+    Make the memory of the latest requests.
+    """
+    ids, most = RequestIds.draw(random), config.introspection.transactions
+    return Transactions(ids, reactor.seconds, time.time, most)
 
 
 def _take_reactor() -> Any:

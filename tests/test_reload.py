@@ -26,6 +26,8 @@ from tests.test_config import PLAIN
 
 FIRST = evolve(PLAIN, secret=SECRET)
 SECOND = evolve(FIRST, secret=b"other", drain_timeout=7.0)
+#: What is done to each part, in order.
+STEPS = ("prepare", "apply", "finish")
 #: 2026-11-22T01:00:00 UTC.
 START = 1795309200
 
@@ -130,6 +132,17 @@ class ReloadTests(SecrecyTestCase):
                     "faults": list(faults),
                 },
             },
+        )
+
+    def test_also(self) -> None:
+        """
+        A part that is added later changes over after the others.
+        """
+        self.reload.also(Part("c", self.told).prepare)
+        self.renew(SECOND)
+        self.assertEqual(
+            self.told,
+            [f"{what} {part}" for what in STEPS for part in ("a", "b", "c")],
         )
 
     def test_before(self) -> None:
