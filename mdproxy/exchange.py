@@ -188,7 +188,7 @@ class Exchange:
         except Exception:
             if self._over:
                 raise
-            self._proxy.tell_fault()
+            self._proxy.tell_fault(self.number)
             self._fail(OurFault())
 
     def _seek(self, seek: Callable[[], Caller]) -> None:
@@ -239,7 +239,7 @@ class Exchange:
             # Looking at the neighbour entry brought the news that told us already.
             return
         self._proxy.count("path-lost")
-        self._proxy.tell_path_lost(self.caller)
+        self._proxy.tell_path_lost(self.caller, self.number)
         self._leave("path-lost")
         self._reply.abort()
 
@@ -522,7 +522,7 @@ class Exchange:
         self._step("Nova refused our signature")
         self._proxy.count("signature-refused")
         if self._next_pause() is not None:
-            self._proxy.tell_failure(error, self.caller)
+            self._proxy.tell_failure(error, self.caller, self.number)
         self._ask_again(error)
 
     def _ask_again(self, error: Exception | None) -> None:
@@ -633,7 +633,7 @@ class Exchange:
         """
         The hold is used up and the caller is not identified.
         """
-        self._proxy.tell_refusal(refusal)
+        self._proxy.tell_refusal(refusal, self.number)
         reason = refusal.evidence.reason
         self._proxy.transactions.note_refusal(self.caller.kind, reason.value)
         self._proxy.count(f"refused-{reason.value}")
@@ -645,7 +645,7 @@ class Exchange:
         """
         Answer ourselves.
         """
-        self._proxy.tell_failure(error, self.caller)
+        self._proxy.tell_failure(error, self.caller, self.number)
         self._status = self._proxy.status_of(error)
         self._leave(type(error).__name__)
         self._proxy.answer_failure(error, self._reply)

@@ -359,51 +359,66 @@ class ReverseProxyResource:
         reply.write(phrase + b"\n")
         reply.finish()
 
-    def tell_refusal(self, refusal: Refusal) -> None:
+    def tell_refusal(self, refusal: Refusal, number: int) -> None:
         """
         Log why a caller is refused, once in a while for each.
+
+        @param number: The request's.
         """
         evidence = refusal.evidence
         self._warn(
             evidence.caller,
+            number,
             evidence.reason.value,
             "refused {address} ({mac}) on {network}: {reason} (row {row}; "
-            "neighbour {neighbour}; {quiet} more like it)",
+            "neighbour {neighbour}; {request_id}; {quiet} more like it)",
             reason=evidence.reason.value,
             row=evidence.row,
             neighbour=evidence.neighbour,
         )
 
-    def tell_path_lost(self, caller: Caller) -> None:
+    def tell_path_lost(self, caller: Caller, number: int) -> None:
         """
         Log that an answer was about to go to somebody else.
+
+        @param number: The request's.
         """
         self._warn(
             caller,
+            number,
             "path",
             "broke the connection of {address} ({mac}) on {network}: its neighbour "
-            "entry or its port changed while Nova was asked ({quiet} more like it)",
+            "entry or its port changed while Nova was asked ({request_id}; {quiet} "
+            "more like it)",
         )
 
-    def tell_fault(self) -> None:
+    def tell_fault(self, number: int) -> None:
         """
         Log the fault of ours that is being handled, once in a while.
+
+        @param number: The request's that met it.
         """
         if self._seldom.passes("fault", self.clock.seconds()) is not None:
-            self._log.failure("a request met a fault of mdproxy itself")
+            self._log.failure(
+                "a request met a fault of mdproxy itself ({request_id})",
+                request_id=self.transactions.ids.of(number),
+            )
 
-    def _tell_rate(self, caller: Caller) -> None:
+    def _tell_rate(self, caller: Caller, number: int) -> None:
         """
         Log that somebody asks too often, once in a while for each.
         """
         self._warn(
             caller,
+            number,
             "rate",
             "{address} ({mac}) on {network} asks more often than it may "
-            "([limits] max_request_rate; {quiet} more like it)",
+            "([limits] max_request_rate; {request_id}; {quiet} more like it)",
         )
 
-    def _warn(self, caller: Caller, event: str, text: str, **more: Any) -> None:
+    def _warn(
+        self, caller: Caller, number: int, event: str, text: str, **more: Any
+    ) -> None:
         """
         Log what a caller has met, once in a while for each caller and event.
         """
@@ -415,36 +430,36 @@ class ReverseProxyResource:
                 address=caller.address,
                 mac=caller.mac,
                 network=caller.network,
+                request_id=self.transactions.ids.of(number),
                 quiet=quiet,
                 **more,
             )
 
-    def tell_failure(self, error: Exception, caller: Caller) -> None:
+    def tell_failure(self, error: Exception, caller: Caller, number: int) -> None:
         """
         Log why there is no answer of Nova, once in a while for each cause.
+
+        @param number: The request's.
         """
         if isinstance(error, NoSuchInstance | InstanceInDoubt | OurFault):
             # Told already, with more than the error knows.
             return
         if isinstance(error, RateExceeded):
-            self._tell_rate(caller)
+            self._tell_rate(caller, number)
             return
         text = str(error)
         quiet = self._seldom.passes((type(error), text), self.clock.seconds())
         if quiet is None:
             return
         if isinstance(error, SecretRefused):
-            self._log.error(
+            told = (
                 "Nova refuses our signature: metadata_proxy_shared_secret differs "
-                "from Nova's ({quiet} more like it)",
-                quiet=quiet,
+                "from Nova's ({request_id}; {quiet} more like it)"
             )
         else:
-            self._log.error(
-                "no answer from Nova: {problem} ({quiet} more like it)",
-                problem=text,
-                quiet=quiet,
-            )
+            told = "no answer from Nova: {problem} ({request_id}; {quiet} more like it)"
+        request_id = self.transactions.ids.of(number)
+        self._log.error(told, problem=text, request_id=request_id, quiet=quiet)
 
     def render(self, request: SiteRequest) -> int:
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
@@ -40,6 +41,9 @@ from tests.secrecy import SECRET
 
 #: What h11 may be given at once; the bounds are ours to keep.
 _NO_BOUND = 1 << 24
+
+#: The name of a request.
+_NAME = re.compile(rb"req-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 #: Fields of one connection; everything else of a response is for the instance.
 _CONNECTION = frozenset({b"connection", b"content-length", b"transfer-encoding"})
@@ -486,6 +490,9 @@ class Nova:
             (name.lower().replace(b"_", b"-"), value) for name, value in request.headers
         ]
         (sender,) = (value for name, value in fields if name == b"user-agent")
+        (name,) = (each for each in fields if each[0] == b"x-openstack-request-id")
+        assert _NAME.match(name[1]), name
+        fields.remove(name)
         signs = sorted(each for each in fields if each[0].startswith(b"x-"))
         signs_of = self.signs[sender]
         assert signs == sorted(signs_of.items()), signs

@@ -703,7 +703,7 @@ class AskingTests(ProxyTestCase):
         self.world.clock.advance(60)
         self.ask(method=b"POST")
         self.upstream.answer(403, BODY)
-        self.assertIn("(1 more like it)", self.logged()[1][1])
+        self.assertIn("; 1 more like it)", self.logged()[1][1])
 
     def test_signature_refused_for_a_moment(self) -> None:
         """

@@ -86,6 +86,12 @@ class TellTests(ProxyTestCase):
         self.ask(caller=caller)
         self.advance(8.25, 0.25)
 
+    def name_of(self, number: int) -> str:
+        """
+        Name a request.
+        """
+        return self.proxy.transactions.ids.of(number)
+
     def test_refusals(self) -> None:
         """
         A refused caller is logged once a minute, with the evidence; another caller, or
@@ -97,7 +103,7 @@ class TellTests(ProxyTestCase):
         line = (
             "warn",
             "refused 10.0.0.9 (fa:16:3e:00:00:09) on red: unknown (row 7; neighbour "
-            "fa:16:3e:00:00:09; 0 more like it)",
+            f"fa:16:3e:00:00:09; {self.name_of(1)}; 0 more like it)",
         )
         self.assertEqual(self.logged(), [line])
         self.world.point(OTHER_MAC, "red", STRANGER.address)
@@ -109,7 +115,9 @@ class TellTests(ProxyTestCase):
         self.world.point(STRANGER.mac, "red", STRANGER.address)
         self.advance(60, 1)
         self.refuse(evolve(STRANGER, since=self.proxy.clock.seconds() + 1))
-        self.assertEqual(self.logged()[3][1], line[1].replace("0 more", "2 more"))
+        again = line[1].replace("0 more", "2 more")
+        again = again.replace(self.name_of(1), self.name_of(6))
+        self.assertEqual(self.logged()[3][1], again)
 
     def test_refusals_of_many(self) -> None:
         """
@@ -138,8 +146,11 @@ class TellTests(ProxyTestCase):
         self.assertEqual(
             self.logged(),
             [
-                ("error", "no answer from Nova: refused (0 more like it)"),
-                ("error", "no answer from Nova: unreachable (0 more like it)"),
+                ("error", f"no answer from Nova: {problem} ({name}; 0 more like it)")
+                for problem, name in (
+                    ("refused", self.name_of(1)),
+                    ("unreachable", self.name_of(3)),
+                )
             ],
         )
 

@@ -110,6 +110,7 @@ class HaproxyTests(SynchronousTestCase):
                 "x-forwarded-for",
                 "x-instance-id",
                 "x-instance-id-signature",
+                "x-openstack-request-id",
                 "x-tenant-id",
             ],
         )
