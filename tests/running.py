@@ -256,6 +256,8 @@ class Running:
                 "nova_metadata_port": nova,
                 "metadata_proxy_shared_secret": SECRET.decode(),
             },
+            # All that Nova's stand-in is asked is to be what instances ask.
+            "upstream": {"check_interval": 0},
             "static": {"path": (directory / "instances.yaml").resolve()},
             "listener:loopback": {
                 "kind": "address",
@@ -267,6 +269,8 @@ class Running:
             "limits": {"max_request_rate": 1_000_000, "request_burst": 1_000_000},
             **(options or {}),
         }
+        # Nova is asked by nobody but instances.
+        sections["upstream"] = {"check_interval": 0, **sections.get("upstream", {})}
         write_ini(directory / "mdproxy.conf", sections)
         return cls(Proxy.run(directory, port))
 

@@ -28,6 +28,8 @@ inventories = static
 path = {directory}/ports.yaml
 [leases]
 sources = dnsmasq:{directory}/leases@loop
+[upstream]
+check_interval = 0
 [listener:loop]
 kind = address
 address = 127.0.0.1

@@ -145,9 +145,13 @@ class Proxy:
             directory / "mdproxy.conf",
             {
                 "DEFAULT": defaults,
+                # Nova's stand-in is to see nothing but the corpus.
+                "upstream": {"check_interval": 0},
                 "static": {"path": (directory / "instances.yaml").resolve()},
                 "listener:loopback": listener,
                 "introspection": pages,
+                # Whatever comes to Nova is what the corpus sent.
+                "upstream": {"check_interval": 0},
             },
         )
 

@@ -205,11 +205,15 @@ class Proxy:
                 "metadata_proxy_shared_secret_file": directory / "secret",
                 "inventories": "static",
             },
+            # What Nova is asked is to be what machines ask, unless a test says else.
+            "upstream": {"check_interval": 0},
             "static": {"path": self.inventory},
             "leases": {"sources": ", ".join(leases)},
             "introspection": {
                 "endpoint": f"tcp:{self.introspection_port}:interface=127.0.0.1"
             },
+            # What is recorded at Nova is what instances asked for.
+            "upstream": {"check_interval": 0},
         }
         for network in self.networks:
             sections[f"listener:{network}"] = {"kind": "device", "device": network}
