@@ -291,8 +291,6 @@ def start(
             # What Nova's stand-in never answers is not waited for at the end.
             "drain_timeout": 1,
         },
-        # All that Nova's stand-in is asked is to be what guests ask.
-        "upstream": {"check_interval": 0},
         "static": {"path": (directory / "instances.yaml").resolve()},
         "introspection": {"endpoint": f"tcp:{pages}:interface=127.0.0.1"},
         # Nova is asked by nobody but instances.

@@ -256,8 +256,6 @@ class Running:
                 "nova_metadata_port": nova,
                 "metadata_proxy_shared_secret": SECRET.decode(),
             },
-            # All that Nova's stand-in is asked is to be what instances ask.
-            "upstream": {"check_interval": 0},
             "static": {"path": (directory / "instances.yaml").resolve()},
             "listener:loopback": {
                 "kind": "address",

@@ -145,8 +145,6 @@ class Proxy:
             directory / "mdproxy.conf",
             {
                 "DEFAULT": defaults,
-                # Nova's stand-in is to see nothing but the corpus.
-                "upstream": {"check_interval": 0},
                 "static": {"path": (directory / "instances.yaml").resolve()},
                 "listener:loopback": listener,
                 "introspection": pages,

@@ -205,8 +205,6 @@ class Proxy:
                 "metadata_proxy_shared_secret_file": directory / "secret",
                 "inventories": "static",
             },
-            # What Nova is asked is to be what machines ask, unless a test says else.
-            "upstream": {"check_interval": 0},
             "static": {"path": self.inventory},
             "leases": {"sources": ", ".join(leases)},
             "introspection": {
