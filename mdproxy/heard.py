@@ -5,6 +5,9 @@ Where instances may come in, for the operator to see: each link with its listene
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from attrs import frozen
 
 from mdproxy.model import Caller
@@ -66,6 +69,17 @@ class HeardLink:
             kind=self.kind,
         )
 
+    def names(self, called: str) -> tuple[str, ...]:
+        """
+        Tell by which networks its callers are recorded: behind haproxy, as long as
+        nobody knows the link, by the network's own name or the router's namespace.
+
+        @param called: What inventories call the link's network.
+        """
+        if self.kind != "socket":
+            return (self.link,)
+        return self.link, called, self.link.partition("/")[0]
+
     @property
     def bound(self) -> str:
         """
@@ -73,3 +87,17 @@ class HeardLink:
         """
         namespace = self.link.partition("/")[0]
         return _BOUND[self.kind].format(device=self.device, namespace=namespace)
+
+    def in_words(self) -> Mapping[str, Any]:
+        """
+        Put the listener into words.
+
+        @return: Plain values, ready for JSON.
+        """
+        return {
+            "name": self.listener,
+            "kind": self.kind,
+            "identify_by": self.identify_by,
+            "open": self.is_open,
+            "problem": self.problem,
+        }

@@ -356,6 +356,13 @@ class Listener(Service):
             "problem": self._problem,
         }
 
+    @property
+    def problem(self) -> str | None:
+        """
+        Tell why it does not listen as it should; C{None}: it does.
+        """
+        return self._problem
+
     def heard(self) -> Iterator[HeardLink]:
         """
         Tell the operator of its link.

@@ -49,6 +49,14 @@ class Listening:
         """
         return [part.describe() for part in self.parts]
 
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """
+        Tell of every listener that does not listen as it should why, by its name.
+        """
+        for part in self.parts:
+            if part.problem is not None:
+                yield part.name, part.problem
+
     def heard(self) -> Iterator[HeardLink]:
         """
         Tell the operator of every link that instances may come in by, with its

@@ -182,7 +182,7 @@ class Namespaces(Service):
             "accepted": sum(one["accepted"] for one in each),
             "strays": sum(one["strays"] for one in each),
             "waiting": sorted(self._tries),
-            "problem": self._find_problem(),
+            "problem": self.problem,
             "each": [{**one, **self._called(one["namespace"])} for one in each],
             **self._counts,
         }
@@ -214,9 +214,10 @@ class Namespaces(Service):
         links = self._held[namespace].links.values()
         return {"networks": sorted({self._networks.name_of(x.name) for x in links})}
 
-    def _find_problem(self) -> str | None:
+    @property
+    def problem(self) -> str | None:
         """
-        Sum up what is wrong.
+        Sum up what is wrong; C{None}: nothing.
         """
         problems = [each for each in (self._opener.problem, self._problem) if each]
         if self._troubled:

@@ -30,6 +30,7 @@ from mdproxy.interfaces import (
 )
 from mdproxy.lookup.books import NeighbourBook, PortBook
 from mdproxy.lookup.kernel_table import DevicesChanged, Opener
+from mdproxy.lookup.netlink import Entry
 from mdproxy.model import Neighbour, Port, ResponseHead
 
 
@@ -229,6 +230,17 @@ class FakeNeighbours:
         self.probes.append((network, address))
         self._enter(network, address)
         return self.kernel.get((network, address))
+
+    def look(self, network: str, address: str) -> Entry | None:
+        """
+        Tell what the kernel knows of one address; all that it knows is fresh.
+        """
+        mac = self.kernel.get((network, address))
+        if mac is not None:
+            return Entry(2, address, mac, 0x02)
+        if (network, address) in self.kernel:
+            return Entry(2, address, None, 0x20)
+        return None
 
     def _enter(self, network: str, address: str) -> None:
         """

@@ -47,6 +47,8 @@ class HeardLinkTests(SynchronousTestCase):
         caller = RELAYED.caller("called", "10.0.0.5", MAC, 100.0)
         self.assertEqual(caller, Caller("qdhcp-1/tap1", "10.0.0.5", MAC, probed=True))
         self.assertEqual((caller.kind, caller.since), ("socket", 25.0))
+        self.assertEqual(RELAYED.names("n"), ("qdhcp-1/tap1", "n", "qdhcp-1"))
+        self.assertEqual(BRIDGE.names("n"), ("red",))
         by_address = evolve(RELAYED, identify_by="address")
         self.assertEqual(
             by_address.caller("called", "10.0.0.5", MAC, 100.0),

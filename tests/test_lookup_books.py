@@ -319,6 +319,7 @@ class NeighbourBookTests(SynchronousTestCase):
         )
         self.assertEqual(len(self.book.held_by({A, B})), 3)
         self.assertEqual(self.book.held_by(set()), [])
+        self.assertEqual(self.book.counts(), {"red": 2, "blue": 1})
 
     def flips(self, since: float, address: str = "10.0.0.1") -> tuple[Flip, ...]:
         """

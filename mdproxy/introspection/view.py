@@ -11,12 +11,26 @@ token or a body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, Final
 
-from attrs import define
+from attrs import define, field
 
+from mdproxy.interfaces import SourceState
+from mdproxy.introspection.census import Census
 from mdproxy.introspection.parts import Parts
+from mdproxy.introspection.why import Why
+from mdproxy.model import Identity, canonical_address
+from mdproxy.transactions import Transaction
+
+#: What a secret that does not work means.
+_SECRET: Final = {
+    "wrong": "Nova does not take our signature: metadata_proxy_shared_secret differs "
+    "from that of Nova",
+    "mangled": "header fields are changed or lost on the way to Nova",
+}
 
 #: How many items a page has if nobody says, and at most.
 PAGE = 100
@@ -29,20 +43,48 @@ class View:
     The operator's view of the running service.
 
     @ivar _parts: What is looked at.
+    @ivar _since: When it was made, which is when the service was.
+    @ivar _why: Collects the evidence on addresses.
+    @ivar _census: Lists networks and instances.
     """
 
     _parts: Parts
+    _since: float = field(init=False)
+    _why: Why = field(init=False)
+    _census: Census = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """
+        Make what it asks.
+        """
+        self._since = self._parts.wall()
+        self._why = Why(self._parts)
+        self._census = Census(self._parts, self._why)
 
     def status(self) -> Mapping[str, Any]:
         """
         Tell what every part says of itself.
 
-        @return: C{version}, C{since} (when the configuration in force was taken),
+        @return: C{version}, C{since} (when the service was made),
             C{now}, C{ready} (L{readiness}), and what the parts' C{describe} say under
             C{configuration}, C{listeners}, C{sources}, C{lookup}, C{upstream},
             C{proxy}, C{front} and C{checks}.
         """
-        raise NotImplementedError
+        parts = self._parts
+        return {
+            "version": parts.version,
+            "since": self._since,
+            "now": parts.wall(),
+            "ready": self.readiness(),
+            "configuration": parts.reload.describe(),
+            "listeners": parts.listening.describe(),
+            "sources": [source.describe() for source in parts.sources.all],
+            "lookup": parts.lookup.describe(),
+            "upstream": parts.upstream.describe(),
+            "proxy": parts.proxy.describe(),
+            "front": parts.front.describe(),
+            "checks": parts.checks.describe(),
+        }
 
     def readiness(self) -> Mapping[str, Any]:
         """
@@ -51,7 +93,8 @@ class View:
         @return: C{ready}, C{reasons} (a sentence for each thing that is in the way) and
             C{checks} (the findings).
         """
-        raise NotImplementedError
+        reasons = list(_reasons(self._parts))
+        return {"ready": not reasons, "reasons": reasons, "checks": self.checks()}
 
     def why(self, address: str, network: str | None = None) -> Mapping[str, Any]:
         """
@@ -65,7 +108,7 @@ class View:
 
         @raise Malformed: If it is no address.
         """
-        raise NotImplementedError
+        return self._why.of(address, network)
 
     def networks(
         self, search: str = "", after: str | None = None, limit: int = PAGE
@@ -79,7 +122,7 @@ class View:
 
         @return: C{items}, C{total} and C{next} (C{None}: no more).
         """
-        raise NotImplementedError
+        return self._census.networks(search, after, min(limit, MOST))
 
     def instances(
         self, search: str = "", after: str | None = None, limit: int = PAGE
@@ -95,7 +138,7 @@ class View:
         @return: C{items} ({instance, project, networks, macs, addresses, hostnames,
             inventories}), C{total} and C{next} (C{None}: no more).
         """
-        raise NotImplementedError
+        return self._census.instances(search, after, min(limit, MOST))
 
     def instance(self, instance: str) -> Mapping[str, Any] | None:
         """
@@ -105,7 +148,20 @@ class View:
             C{candidates} (as in L{why}), C{transactions} and C{steps}; C{None} where
             neither an inventory knows it nor it has asked lately.
         """
-        raise NotImplementedError
+        seats = self._census.seats_of(instance)
+        requests = self._requests(partial(self._is_of, instance, seats), PAGE, None)
+        story = self._census.story(instance)
+        if story is None and not requests["items"]:
+            return None
+        empty = ("ports", "leases", "neighbours", "candidates")
+        return {
+            "instance": instance,
+            "project": None,
+            **{name: [] for name in empty},
+            **(story or {}),
+            "transactions": requests["items"],
+            "steps": self.steps(instance)["steps"],
+        }
 
     def transactions(
         self,
@@ -129,20 +185,57 @@ class View:
 
         @raise Malformed: If the address is none.
         """
-        raise NotImplementedError
+        wanted = None if address is None else canonical_address(address)
+        name_of = self._parts.sources.books.networks.name_of
 
-    def steps(self, instance: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """
-        Tell the steps of watched instances, the latest first.
-        """
-        raise NotImplementedError
+        def keep(it: Transaction) -> bool:
+            caller = it.caller
+            return (
+                (instance is None or _instance_of(it) == instance)
+                and (status is None or it.status == status)
+                and (wanted is None or caller.address == wanted)
+                and (
+                    network is None
+                    or network in (caller.network, name_of(caller.network))
+                )
+            )
 
-    def watch(self, instance: str, seconds: float) -> None:
+        return self._requests(keep, min(limit, MOST), before)
+
+    def steps(self, whom: str | None = None) -> Mapping[str, Any]:
         """
-        Have the steps of an instance's requests written down for a while.
+        Tell the steps of requests of those who are watched.
+
+        @param whom: An instance's id or an address; C{None}: all.
+
+        @return: C{watched} (for how many more seconds, by whom) and C{steps}, the
+            earliest first.
         """
-        proxy: Any = self._parts.proxy
-        proxy.watch(instance, seconds)
+        said = self._parts.proxy.steps.describe()
+        steps = [
+            step
+            for step in said["steps"]
+            if whom is None or whom in (step["instance"], step["address"])
+        ]
+        return {**said, "steps": steps}
+
+    def watch(self, whom: str, seconds: float) -> None:
+        """
+        Have the steps of somebody's requests written down for a while.
+
+        @param whom: An instance's id, or an address.
+        @param seconds: For how long; 0: no more.
+
+        @raise TooManyWatched: If so many are watched already.
+        """
+        self._parts.proxy.steps.watch(whom, seconds)
+
+    def clear(self) -> None:
+        """
+        Forget the latest requests and steps; what is counted stays.
+        """
+        self._parts.proxy.transactions.clear()
+        self._parts.proxy.steps.clear()
 
     def history(self) -> Mapping[str, Any]:
         """
@@ -165,3 +258,71 @@ class View:
         Tell all ports, leases and neighbours that are known; this may be long.
         """
         return self._parts.lookup.known()
+
+    def _is_of(
+        self, instance: str, seats: Collection[tuple[str, str]], it: Transaction
+    ) -> bool:
+        """
+        Tell whether a request is part of an instance's story: it was recognised, or its
+        MAC was refused.
+
+        @param seats: The networks and MACs of its ports.
+        """
+        if it.verdict is not None and _instance_of(it) is not None:
+            return _instance_of(it) == instance
+        caller = it.caller
+        name_of = self._parts.sources.books.networks.name_of
+        return (name_of(caller.network), caller.mac) in seats
+
+    def _requests(
+        self, keep: Callable[[Transaction], bool], limit: int, before: int | None
+    ) -> Mapping[str, Any]:
+        """
+        Cut a page out of the latest requests.
+
+        @param before: The number of the last one of the page before, after which it
+            goes on; nothing, where that one has been forgotten meanwhile.
+        """
+        begun = before is None
+
+        def keep_after(it: Transaction) -> bool:
+            nonlocal begun
+            if begun:
+                return keep(it)
+            begun = it.number == before
+            return False
+
+        latest = self._parts.proxy.transactions.latest(keep_after)
+        page = list(islice(latest, limit))
+        more = len(page) == limit and next(latest, None) is not None
+        return {"items": page, "next": page[-1]["number"] if page and more else None}
+
+
+def _instance_of(it: Transaction) -> str | None:
+    """
+    Tell whose a request was.
+    """
+    return it.verdict.port.instance_id if isinstance(it.verdict, Identity) else None
+
+
+def _reasons(parts: Parts) -> Iterator[str]:
+    """
+    Name what is in the way of serving instances, each thing in a sentence.
+    """
+    for name, problem in parts.listening.problems():
+        yield f"listener {name}: {problem}"
+    for source in parts.sources.all:
+        if source.state is not SourceState.LIVE:
+            wrong = source.describe()["problem"]
+            why = "" if wrong is None else f": {wrong}"
+            yield f"source {source.name} is {source.state.value}{why}"
+    endpoints = parts.upstream.describe()["endpoints"]
+    if not any(endpoint["up"] for endpoint in endpoints):
+        problems = "; ".join(
+            f"{endpoint['host']} port {endpoint['port']}: "
+            f"{endpoint['problem'] or 'not reached yet'}"
+            for endpoint in endpoints
+        )
+        yield f"no Nova can be reached ({problems})"
+    if parts.checks.secret in _SECRET:
+        yield _SECRET[parts.checks.secret]

@@ -575,6 +575,16 @@ class NeighbourBook(_Observed):
             known = (*known, Flip(missed, None))
         return tuple(flip for flip in known if flip.at >= since)
 
+    def counts(self) -> Counter[str]:
+        """
+        Count the valid entries of each network.
+        """
+        return Counter(
+            network
+            for (network, _address), entry in self._entries.items()
+            if entry.mac is not None
+        )
+
     def held_by(self, macs: Collection[str]) -> list[Neighbour]:
         """
         List the valid entries that point to any of some MACs.

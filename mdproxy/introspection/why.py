@@ -1,0 +1,397 @@
+# -*- test-case-name: tests.test_introspection_why -*-
+"""
+Why somebody got what it got: the evidence on an address, as the proxy itself sees it.
+
+The same address may be used on any number of networks, so it is looked for on every
+link that is listened on.  What the verdict would be now is the lookup's own (L{
+InstanceLookup.explain}); what it was lately stands in the record of the requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, frozen
+
+from mdproxy.heard import HeardLink
+from mdproxy.interfaces import IInventory, ISource
+from mdproxy.introspection.parts import Parts
+from mdproxy.introspection.sentences import account_of, rule_of
+from mdproxy.lookup.verdicts import lease_in_words, verdict_in_words
+from mdproxy.model import canonical_address
+from mdproxy.transactions import Transaction
+
+if TYPE_CHECKING:
+    from mdproxy.sources import Sources
+
+#: So many links are looked at closely; each costs some 150 microseconds.
+MOST: Final = 32
+
+#: Of so many links or fewer all are shown, though nothing speaks for them.
+_FEW: Final = 8
+
+#: So many requests are shown of a candidate, and of an address.
+_LAST: Final = 5
+
+#: What sources call the time since they last heard something, the best first.
+_AGES: Final = ("last_read_age", "heard_age", "last_event_age")
+
+
+@frozen
+class Place:
+    """
+    A link on which an address may be.
+
+    @ivar heard: The link.
+    @ivar called: What inventories call its network.
+    @ivar weight: How much speaks for it.
+    """
+
+    heard: HeardLink
+    called: str
+    weight: int
+
+
+@frozen
+class Freshness:
+    """
+    How fresh the sources are at one moment.
+
+    @ivar _inventories: Who knows ports, each with what it says of itself.
+    @ivar _leases: Who knows leases, each with what it says of itself.
+    """
+
+    _inventories: Sequence[tuple[IInventory, Mapping[str, Any]]]
+    _leases: Sequence[tuple[ISource, Mapping[str, Any]]]
+
+    @classmethod
+    def of(cls, sources: Sources) -> Freshness:
+        """
+        Ask the sources.
+        """
+        return cls(
+            [(each, each.describe()) for each in sources.inventories],
+            [(each, each.describe()) for each in sources.leases],
+        )
+
+    def inventories(self, called: str) -> list[Mapping[str, Any]]:
+        """
+        Tell how fresh the inventories are, and what each can know of a network.
+        """
+        return [
+            {
+                **_source(said),
+                "knows": each.knows(called),
+                "in_doubt": each.is_in_doubt(called),
+            }
+            for each, said in self._inventories
+        ]
+
+    def leases(self, called: str) -> list[Mapping[str, Any]]:
+        """
+        Tell how fresh those are that know a network's leases.
+        """
+        return [_source(said) for each, said in self._leases if each.knows(called)]
+
+
+@frozen
+class Record:
+    """
+    A request that was made, and what came of it.
+
+    @ivar transaction: As it was written down.
+    @ivar words: In words.
+    """
+
+    transaction: Transaction
+    words: Mapping[str, Any]
+
+
+@define(eq=False)
+class Why:
+    """
+    Collects the evidence on addresses.
+
+    @ivar _parts: What is looked at.
+    """
+
+    _parts: Parts
+
+    def of(self, address: str, network: str | None = None) -> Mapping[str, Any]:
+        """
+        Tell what the proxy makes of an address, and why.
+
+        @param address: In any spelling, perhaps with a zone.
+        @param network: A link or what inventories call its network; C{None}: all.
+
+        @return: C{address}, C{network}, C{total} (on how many links it may be),
+            C{sentence}, C{candidates} (at most L{MOST}, those first for which most
+            speaks) and C{last} (its latest requests, wherever they came in).
+
+        @raise Malformed: If it is no address.
+        """
+        address = canonical_address(address)
+        records = self._records(address)
+        heard = [
+            (each, called)
+            for each, called in self._heard()
+            if network is None or network in (each.link, called)
+        ]
+        places = self._places(address, heard, records, network is not None)
+        fresh = Freshness.of(self._parts.sources)
+        shown = [
+            self._candidate(address, each, records, fresh) for each in places[:MOST]
+        ]
+        last = [
+            record.words
+            for record in records
+            if network is None or self._is_of(record, network)
+        ]
+        return {
+            "address": address,
+            "network": network,
+            "total": len(places),
+            "sentence": _sum_up(address, network, len(heard), len(places), shown),
+            "candidates": shown,
+            "last": last[:_LAST],
+        }
+
+    def at(self, seats: Sequence[tuple[str, str]]) -> list[Mapping[str, Any]]:
+        """
+        Tell what the proxy makes of some addresses on networks.
+
+        @param seats: Each the name that inventories have for a network, and an address
+            in canonical form.
+
+        @return: The candidates, at most L{MOST}.
+        """
+        heard, fresh = list(self._heard()), Freshness.of(self._parts.sources)
+        found: list[Mapping[str, Any]] = []
+        for network, address in seats:
+            records = self._records(address)
+            for each, called in heard:
+                if called == network and len(found) < MOST:
+                    place = Place(each, called, 0)
+                    found.append(self._candidate(address, place, records, fresh))
+        return found
+
+    def _heard(self) -> Iterator[tuple[HeardLink, str]]:
+        """
+        Go through all links that are listened on, with what inventories call them.
+        """
+        networks = self._parts.sources.books.networks
+        for each in self._parts.listening.heard():
+            yield each, networks.name_of(each.link)
+
+    def _is_of(self, record: Record, network: str) -> bool:
+        """
+        Tell whether a request came from a network, by either of its names.
+        """
+        link = record.transaction.caller.network
+        name_of = self._parts.sources.books.networks.name_of
+        return network in (link, name_of(link))
+
+    def _records(self, address: str) -> list[Record]:
+        """
+        Find the latest requests from an address, the latest first.
+        """
+        kept: list[Transaction] = []
+
+        def keep(transaction: Transaction) -> bool:
+            if transaction.caller.address != address:
+                return False
+            kept.append(transaction)
+            return True
+
+        words = list(self._parts.proxy.transactions.latest(keep))
+        return [Record(*pair) for pair in zip(kept, words, strict=True)]
+
+    def _places(
+        self,
+        address: str,
+        heard: Sequence[tuple[HeardLink, str]],
+        records: Sequence[Record],
+        is_told: bool,
+    ) -> list[Place]:
+        """
+        Find the links on which an address may be, those first for which most speaks.
+
+        @param is_told: Whether the operator named the network.
+        """
+        asked = {record.transaction.caller.network for record in records}
+        places = [
+            Place(each, called, self._weigh(address, each, called, asked))
+            for each, called in heard
+        ]
+        if not is_told and (len(places) > _FEW or any(p.weight for p in places)):
+            places = [place for place in places if place.weight]
+        return sorted(places, key=lambda place: -place.weight)
+
+    def _weigh(
+        self, address: str, heard: HeardLink, called: str, asked: set[str]
+    ) -> int:
+        """
+        Tell how much speaks for an address being on a link.
+
+        @param asked: Where requests from it came in.
+        """
+        books = self._parts.sources.books
+        return (
+            8 * (not asked.isdisjoint(heard.names(called)))
+            + 4 * bool(books.ports.by_address(called, address))
+            + 2 * (books.neighbours.mac_of(heard.link, address) is not None)
+            + (books.leases.holder(called, address, float("-inf")) is not None)
+        )
+
+    def _candidate(
+        self,
+        address: str,
+        place: Place,
+        records: Sequence[Record],
+        freshness: Freshness,
+    ) -> Mapping[str, Any]:
+        """
+        Collect the evidence on an address on one link.
+        """
+        heard, called, parts = place.heard, place.called, self._parts
+        now = parts.clock.seconds()
+        neighbour = self._neighbour(heard.link, address, now)
+        caller = heard.caller(called, address, neighbour["mac"], now)
+        words = {
+            **parts.lookup.explain(caller),
+            "inventories": freshness.inventories(called),
+            "lease_sources": freshness.leases(called),
+            "nameless": parts.sources.books.networks.is_nameless(heard.link),
+        }
+        names = heard.names(called)
+        own = [each for each in records if each.transaction.caller.network in names]
+        return {
+            "network": heard.link,
+            "called": called,
+            "listener": heard.in_words(),
+            "bound": heard.bound,
+            "verdict": words["verdict"],
+            "row": words["row"],
+            "rule": rule_of(words["row"]),
+            "reason": words["reason"],
+            "doubtful": words.get("doubtful", False),
+            "sentence": account_of(words, called),
+            "mac": caller.mac,
+            "mac_from": None if caller.mac is None else "neighbour",
+            "port": words.get("port"),
+            "neighbour": neighbour,
+            "lease": self._lease(called, address),
+            "facts": words["facts"],
+            "inventories": words["inventories"],
+            "lease_sources": words["lease_sources"],
+            "lately": self._lately(own, neighbour["mac"], called),
+            "last": [record.words for record in own[:_LAST]],
+        }
+
+    def _neighbour(self, link: str, address: str, now: float) -> dict[str, Any]:
+        """
+        Tell where answers would go, as the kernel and as our book of it have it.
+        """
+        sources = self._parts.sources
+        entry = sources.neighbours.look(link, address)
+        book = sources.books.neighbours
+        mac = book.mac_of(link, address) if entry is None else entry.mac
+        return {
+            "mac": mac,
+            "state": None if entry is None else entry.condition,
+            "turns": [
+                {"age": round(now - flip.at, 3), "from": flip.origin}
+                for flip in book.flips(link, address, float("-inf"))
+            ],
+        }
+
+    def _lease(self, called: str, address: str) -> Mapping[str, Any] | None:
+        """
+        Tell the lease of an address, one that has ended too.
+        """
+        sources = self._parts.sources
+        lease = sources.books.leases.holder(called, address, float("-inf"))
+        if lease is None:
+            return None
+        ends_in = None
+        if lease.expires is not None:
+            ends_in = round(lease.expires - sources.epoch.now(), 3)
+        return {
+            **lease_in_words(lease),
+            "ends_in": ends_in,
+            "in_force": ends_in is None or ends_in > 0,
+        }
+
+    def _lately(
+        self, records: Sequence[Record], mac: str | None, called: str
+    ) -> str | None:
+        """
+        Say what came of the latest request, where there was one.
+
+        @param mac: The MAC in the neighbour entry now.
+        """
+        if not records:
+            return None
+        it, now = records[0].transaction, self._parts.clock.seconds()
+        told = f"answered {it.status}" if it.status else "not answered"
+        text = (
+            f"The latest request, {now - it.ended:.1f} s ago, was {told} after "
+            f"{it.total:.3f} s ({it.outcome})"
+        )
+        if it.verdict is not None:
+            words = verdict_in_words(it.verdict)
+            text += f"; it was {words['verdict']}, {words['reason']}"
+            if words["verdict"] == "refused":
+                text += f". {account_of(words, called)}"
+        asked = it.caller.mac
+        if asked is not None and mac is not None and asked != mac:
+            text += f". It came from the MAC {asked}, not from {mac}"
+        return text.rstrip(".") + "."
+
+
+def _source(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """
+    Pick what matters here from what a source says of itself.
+
+    @return: With C{age}: how many seconds ago it last heard something, if it knows.
+    """
+    ages = (said.get(name) for name in _AGES)
+    return {
+        "name": said["name"],
+        "kind": said["kind"],
+        "state": said["state"],
+        "problem": said["problem"],
+        "age": next((age for age in ages if age is not None), None),
+    }
+
+
+def _sum_up(
+    address: str,
+    network: str | None,
+    heard: int,
+    total: int,
+    shown: Sequence[Mapping[str, Any]],
+) -> str:
+    """
+    Say in a sentence what was found.
+
+    @param heard: How many links could be looked at.
+    @param total: On how many it may be.
+    @param shown: The candidates that are shown.
+    """
+    if not heard:
+        return (
+            "Nobody listens to any network."
+            if network is None
+            else f"No listener has a network {network}."
+        )
+    if not total:
+        return (
+            f"Nothing is known of {address} on any of {heard} networks: no port, no "
+            "lease, no neighbour entry and no request. Is the instance on this host?"
+        )
+    if total == 1:
+        return str(shown[0]["sentence"])
+    more = "" if total == len(shown) else f", of which {len(shown)} are shown"
+    return f"{address} may be on {total} networks{more}: name one to see it alone."
