@@ -41,7 +41,7 @@ RULES: Final = {
 
 #: What a verdict means and what to do, by whether it allows and its reason.  In braces:
 #: what is found under that name by L{_details}.
-_MEANINGS: Final = {
+MEANINGS: Final = {
     ("allowed", Reason.AGREED): "It is instance {instance}: all evidence agrees.",
     ("allowed", Reason.LEASE_MISSING): "It is instance {instance}: MAC and address are "
     "its port's. No lease in force was seen for {address}, which is not needed; if "
@@ -137,7 +137,7 @@ def account_of(words: Mapping[str, Any], called: str) -> str:
     @return: One line; names in it come from outside and are written as they are.
     """
     key = words["verdict"], Reason(words["reason"])
-    text = _MEANINGS[key].format_map(_details(words, called))
+    text = MEANINGS[key].format_map(_details(words, called))
     if words["verdict"] == "allowed":
         return text
     if words["doubtful"]:
