@@ -1,40 +1,31 @@
 # -*- test-case-name: tests.test_cli -*-
 """
-C{mdproxyctl}: what an operator asks without disturbing the service.
+C{mdproxyctl}: what an operator asks, of the running service or without disturbing it.
 
 Nothing here prints the secret.  C{sign} prints a signature, which opens one instance's
 metadata to whoever reaches Nova: it is what was asked for.
+
+Each command imports what it needs when it runs.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from mdproxy.config import (
-    AnyListener,
-    Config,
-    ConfigError,
-    LeaseSourceConfig,
-    ListenerConfig,
-    NamespacesConfig,
-    SocketConfig,
-    load,
-)
-from mdproxy.model import Malformed, checked_id
-from mdproxy.signing import Signer
+from mdproxy.model import Malformed, canonical_address, checked_id
 
 DEFAULT_FILE = "/etc/mdproxy/mdproxy.conf"
 
-#: As many neighbours, in all namespaces, make some hundred networks comfortable.
-_NEIGHBOURS = 4096
+#: The exit status where the service can't be asked.
+UNANSWERED: Final = 3
 
-_RULES = """\
-Mind in all these files: a comment needs a line of its own, what follows a value is a
-part of it; and $ is written $$, a single one refers to another option.\
-"""
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+_DURATION: Final = re.compile(r"([0-9]{1,5})([smh]?)\Z")
 
 
 def main(argv: Sequence[str] | None = None, default: str = DEFAULT_FILE) -> int:
@@ -46,24 +37,45 @@ def main(argv: Sequence[str] | None = None, default: str = DEFAULT_FILE) -> int:
 
     @return: The exit status: 0 where all is well.
     """
-    arguments = _parser().parse_args(argv)
-    files = arguments.config_file
-    if not files and not arguments.config_dir:
-        files = [default]
+    arguments = parser().parse_args(argv)
+    if not arguments.config_file and not arguments.config_dir:
+        arguments.config_file = [default]
+    run: Callable[[Namespace], int] = arguments.run
     try:
-        config = load(files, arguments.config_dir)
-    except ConfigError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)
-        print(_RULES, file=sys.stderr)
+        return run(arguments)
+    except BrokenPipeError:
+        # Whoever read has seen enough; Python would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    run = {"check-config": _check_config, "sign": _sign, "fetch": _fetch}
-    return run[arguments.command](config, arguments)
 
 
-def _parser() -> ArgumentParser:
+def parser() -> ArgumentParser:
     """
-    Describe the command line.
+    Describe the command line, for this process and for the manual.
+    """
+    files = _files()
+    whole = ArgumentParser("mdproxyctl", description="Ask about mdproxy.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(
+        name: str, text: str, run: Callable[[Namespace], int], *parents: ArgumentParser
+    ) -> ArgumentParser:
+        command: ArgumentParser = commands.add_parser(
+            name, parents=[files, *parents], help=text, description=text
+        )
+        command.set_defaults(run=run)
+        return command
+
+    text = "tell everything that is wrong with the configuration, or sum it up"
+    add("check-config", text, _check_config)
+    _add_nova(add)
+    _add_service(add)
+    return whole
+
+
+def _files() -> ArgumentParser:
+    """
+    Describe how the configuration is found.
     """
     files = ArgumentParser(add_help=False)
     files.add_argument(
@@ -81,14 +93,38 @@ def _parser() -> ArgumentParser:
         metavar="DIR",
         help="directory whose *.conf are read after the files; may be given again",
     )
-    parser = ArgumentParser("mdproxyctl", description="Ask about mdproxy.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    text = "tell everything that is wrong with the configuration, or sum it up"
-    commands.add_parser("check-config", parents=[files], help=text, description=text)
+    return files
+
+
+def _service() -> ArgumentParser:
+    """
+    Describe how the running service is asked.
+    """
+    service = ArgumentParser(add_help=False)
+    service.add_argument(
+        "--endpoint",
+        metavar="ENDPOINT",
+        help="where the service is asked, such as tcp:8085:interface=127.0.0.1 or "
+        "unix:/run/mdproxy/status.sock (without it: [introspection] endpoint of the "
+        "configuration)",
+    )
+    for name, text in (
+        ("--ca", "PEM file with who signed the service's certificate"),
+        ("--cert", "PEM file with your certificate, where the service asks for one"),
+        ("--key", "PEM file with its key (without it: it is in the same file)"),
+    ):
+        service.add_argument(name, metavar="FILE", help=text)
+    service.add_argument("--json", action="store_true", help="print JSON")
+    return service
+
+
+def _add_nova(add: Callable[..., ArgumentParser]) -> None:
+    """
+    Describe the commands that speak to Nova, or as if they did.
+    """
     text = "print the signature that Nova expects beside an instance's id"
-    sign = commands.add_parser("sign", parents=[files], help=text, description=text)
-    text = "ask Nova directly, as mdproxy would for an instance"
-    fetch = commands.add_parser("fetch", parents=[files], help=text, description=text)
+    sign = add("sign", text, _sign)
+    fetch = add("fetch", "ask Nova directly, as mdproxy would for an instance", _fetch)
     for command in (sign, fetch):
         command.add_argument(
             "instance",
@@ -109,7 +145,70 @@ def _parser() -> ArgumentParser:
         help="the project that owns the instance (default: what the static inventory "
         "says)",
     )
-    return parser
+
+
+def _add_service(add: Callable[..., ArgumentParser]) -> None:
+    """
+    Describe the commands that ask the running service.
+    """
+    service = _service()
+    text = "tell which instance the proxy takes an address for, and why"
+    whois = add("whois", text, _asking("whois"), service)
+    whois.add_argument(
+        "address", type=_address, metavar="ADDRESS", help="the address that asks"
+    )
+    whois.add_argument(
+        "--network", metavar="NETWORK", help="only on this network (default: on all)"
+    )
+    add("status", "sum up how the running service is", _asking("status"), service)
+    _add_trace(add("trace", "tell what was asked lately", _asking("trace"), service))
+    text = "look for everything that may be wrong, and tell what to do about it"
+    add("doctor", text, _asking("doctor"), service)
+    text = "join standard input and output with the manhole's socket, for ssh"
+    manhole = add("manhole", text, _manhole)
+    manhole.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        help="the socket (default: [manhole] endpoint of the configuration)",
+    )
+
+
+def _add_trace(trace: ArgumentParser) -> None:
+    """
+    Describe what is traced.
+    """
+    for name, kind, metavar, text in (
+        ("--instance", _id, "ID", "only what this instance asked"),
+        ("--network", str, "NETWORK", "only what was asked on this network"),
+        ("--address", _address, "ADDRESS", "only what this address asked"),
+        ("--status", _status, "STATUS", "only what was answered so; 0: not at all"),
+    ):
+        trace.add_argument(name, type=kind, metavar=metavar, help=text)
+    trace.add_argument(
+        "--limit",
+        type=int,
+        default=100,
+        metavar="N",
+        help="so many at most (default: 100)",
+    )
+    trace.add_argument(
+        "--follow", action="store_true", help="go on with what is asked from now on"
+    )
+    trace.add_argument(
+        "--watch",
+        metavar="INSTANCE",
+        help="show every step of this instance's requests from now on (its id, or an "
+        "address)",
+    )
+    trace.add_argument(
+        "--for",
+        dest="seconds",
+        type=_duration,
+        default=600,
+        metavar="TIME",
+        help="for how long to watch, such as 30s or 10m (default: 10m)",
+    )
 
 
 def _id(text: str) -> str:
@@ -120,6 +219,37 @@ def _id(text: str) -> str:
         return checked_id(text)
     except Malformed as error:
         raise ArgumentTypeError(str(error)) from None
+
+
+def _address(text: str) -> str:
+    """
+    Read an address from the command line.
+    """
+    try:
+        return canonical_address(text)
+    except Malformed as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def _status(text: str) -> int:
+    """
+    Read a status from the command line.
+    """
+    if not text.isdecimal() or (text != "0" and not 100 <= int(text) <= 599):
+        raise ArgumentTypeError(f"{text!r} is no status")
+    return int(text)
+
+
+def _duration(text: str) -> int:
+    """
+    Read a duration from the command line.
+
+    @return: Seconds.
+    """
+    found = _DURATION.match(text)
+    if found is None or not 0 < int(found[1]) * _UNITS[found[2] or "s"] <= 3600:
+        raise ArgumentTypeError(f"{text!r} is no time up to an hour, like 30s or 10m")
+    return int(found[1]) * _UNITS[found[2] or "s"]
 
 
 def _target(text: str) -> bytes:
@@ -133,148 +263,103 @@ def _target(text: str) -> bytes:
     return text.encode("ascii")
 
 
-def _sign(config: Config, arguments: Namespace) -> int:
+def _load(arguments: Namespace) -> Any:
+    """
+    Read the configuration; what is wrong with it is printed.
+
+    @return: The configuration, or C{None}.
+    """
+    from mdproxy.config import ConfigError, load
+    from mdproxy.ctl.summary import RULES
+
+    try:
+        return load(arguments.config_file, arguments.config_dir)
+    except ConfigError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+        print(RULES, file=sys.stderr)
+        return None
+
+
+def _check_config(arguments: Namespace) -> int:
+    """
+    Sum up a configuration that has no faults.
+    """
+    config = _load(arguments)
+    if config is None:
+        return 1
+    from mdproxy.ctl.summary import summary
+
+    print("\n".join(summary(config)))
+    return 0
+
+
+def _sign(arguments: Namespace) -> int:
     """
     Print a signature and nothing else.
     """
+    config = _load(arguments)
+    if config is None:
+        return 1
+    from mdproxy.signing import Signer
+
     print(Signer(config.secret).sign(arguments.instance))
     return 0
 
 
-def _fetch(config: Config, arguments: Namespace) -> int:
+def _fetch(arguments: Namespace) -> int:
     """
     Ask Nova.
     """
-    # Only this command needs all of the service's parts.
+    config = _load(arguments)
+    if config is None:
+        return 1
     from mdproxy.fetch import run
 
     return run(config, arguments.instance, arguments.project, arguments.path)
 
 
-def _check_config(config: Config, arguments: Namespace) -> int:
+def _manhole(arguments: Namespace) -> int:
     """
-    Sum up a configuration that has no faults.
+    Join standard input and output with the manhole.
     """
-    print("\n".join(summary(config)))
-    return 0
+    path = arguments.path
+    if path is None:
+        config = _load(arguments)
+        place = None if config is None or not config.manhole else config.manhole.place
+        if not isinstance(place, str):
+            problem = "there is no manhole on a UNIX socket ([manhole] endpoint)"
+            print(problem, file=sys.stderr)
+            return 1
+        path = place
+    from importlib import import_module
+
+    relay: Any = import_module("mdproxy.manhole.relay")
+    status: int = relay.relay(path)
+    return status
 
 
-def summary(config: Config) -> list[str]:
+def _asking(name: str) -> Callable[[Namespace], int]:
     """
-    Sum up a configuration.
+    Make what runs a command that asks the service.
 
-    @param config: The configuration.
-
-    @return: Lines for the operator, without anything secret.
+    @param name: The command, and its module in L{mdproxy.ctl}.
     """
-    upstream = config.upstream
-    endpoints = ", then ".join(str(endpoint) for endpoint in upstream.endpoints)
-    lines = ["The configuration has no faults.", "", "Listeners:"]
-    lines += [f"  {_listener(listener)}" for listener in config.listeners]
-    lines += ["Inventories, asked in this order:"]
-    lines += [f"  {name}: {_inventory(config, name)}" for name in config.inventories]
-    lines += ["Leases:"] if config.lease_sources else ["Leases: none are read"]
-    lines += [f"  {_leases(source)}" for source in config.lease_sources]
-    lines += [f"Nova: {endpoints}", f"  {_tls(config)}"]
-    lines += [
-        "  the secret is known"
-        if config.secret
-        else "  NO SECRET: Nova believes anybody"
-    ]
-    lines += [f"Operator's pages: {config.introspection.endpoint}"]
-    if notes := [*config.notes, *notes_of_host(config)]:
-        lines += ["", "Worth knowing:", *(f"  {note}" for note in notes)]
-    return [*lines, "", *_RULES.splitlines()]
 
+    def run(arguments: Namespace) -> int:
+        from importlib import import_module
 
-def notes_of_host(config: Config, directory: str = "/proc/sys/net") -> list[str]:
-    """
-    Tell where the host is not made for what is wanted of it.
+        from mdproxy.ctl.access import Unanswered
 
-    @param directory: Where the kernel's settings are.
-
-    @return: One sentence for each.
-    """
-    kinds = (NamespacesConfig, SocketConfig)
-    if not any(isinstance(listener, kinds) for listener in config.listeners):
-        return []
-    notes: list[str] = []
-    for family in ("ipv4", "ipv6"):
-        name = f"{family}/neigh/default/gc_thresh3"
+        command: Any = import_module(f"mdproxy.ctl.{name}")
         try:
-            most = int(Path(directory, name).read_text())
-        except (OSError, ValueError):
-            continue
-        if most < _NEIGHBOURS:
-            notes.append(
-                f"net.{name.replace('/', '.')} is {most}: no more neighbours than that "
-                "are known in all namespaces together, and whoever is not known waits; "
-                "etc/sysctl.d/mdproxy.conf has more"
-            )
-    return notes
+            status: int = command.run(arguments)
+        except Unanswered as error:
+            print(f"{error.text} {error.advice}".rstrip(), file=sys.stderr)
+            return UNANSWERED
+        return status
 
-
-def _listener(listener: AnyListener) -> str:
-    """
-    Describe a listener.
-    """
-    if isinstance(listener, NamespacesConfig):
-        return (
-            f"{listener.name}: namespaces {', '.join(listener.namespaces)} port "
-            f"{listener.port}, of routers {listener.router_port}, identifies by mac"
-        )
-    how = listener.identify_by
-    by = f"identifies by {how}" + ("" if how == "mac" else ": WEAKER than mac")
-    if isinstance(listener, ListenerConfig):
-        where = listener.device or listener.address
-        return (
-            f"{listener.name}: {listener.kind} {where} port {listener.port}, network "
-            f"{listener.network}, {by}"
-        )
-    users = ", ".join(map(str, listener.allowed_uids)) or "root and its own user"
-    return (
-        f"{listener.name}: socket {listener.path} (mode {listener.mode}) for {users}, "
-        f"namespaces {', '.join(listener.namespaces)}, {by}"
-    )
-
-
-def _inventory(config: Config, name: str) -> str:
-    """
-    Tell where an inventory's knowledge is from.
-    """
-    if name == "ovn" and config.ovn is not None:
-        return ", then ".join(str(endpoint) for endpoint in config.ovn.endpoints)
-    if name == "neutron" and config.neutron is not None:
-        neutron = config.neutron
-        where = neutron.endpoint_override or f"what {neutron.auth_url} names"
-        return f"{where} ({neutron.auth_type}); never tried with a Neutron in use"
-    return config.static_path if name == "static" else config.libvirt_path
-
-
-def _leases(source: LeaseSourceConfig) -> str:
-    """
-    Describe a source of leases.
-    """
-    networks = [f"{network} (subnet {number})" for number, network in source.subnets]
-    if source.network is not None:
-        networks = [source.network]
-    told = ", ".join(networks) or "told by the path"
-    return f"{source.kind} on network {told}: {source.path}"
-
-
-def _tls(config: Config) -> str:
-    """
-    Describe how sure we are of Nova, and Nova of us.
-    """
-    tls = config.upstream.tls
-    if tls is None:
-        return "plain HTTP: whoever is on the way can read all metadata"
-    trust = tls.ca or "the system's authorities"
-    nova = "NOT VERIFIED" if tls.insecure else f"verified by {trust}"
-    ours = (
-        f"our certificate is {tls.certificate}" if tls.certificate else "we show none"
-    )
-    return f"TLS: Nova's certificate is {nova}; {ours}"
+    return run
 
 
 if __name__ == "__main__":

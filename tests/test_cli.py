@@ -8,12 +8,9 @@ import io
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.cli import main, notes_of_host
-from mdproxy.config import NamespacesConfig
-from tests.test_config import PLAIN as PLAIN_CONFIG
+from mdproxy.cli import main
 
 INSTANCE = "32d0524b-314d-4594-b3a3-607e3f2354f8"
 #: The signature of the example that the world knows (Nova, Neutron and we agree).
@@ -195,29 +192,6 @@ class CheckConfigTests(CliCase):
         status, out, _ = self.run_command("check-config", "--help")
         self.assertEqual(status, 0)
         self.assertIn("/etc/mdproxy/mdproxy.conf", out)
-
-
-class HostTests(CliCase):
-    """
-    Tests for L{notes_of_host}.
-    """
-
-    def test_small_tables(self) -> None:
-        """
-        A table of neighbours that is too small for many namespaces is told of, for each
-        family, where namespaces matter; one that can't be read is not.
-        """
-        directory = Path(self.mktemp())
-        for family, most in (("ipv4", 1024), ("ipv6", 8192)):
-            place = directory / family / "neigh" / "default"
-            place.mkdir(parents=True)
-            (place / "gc_thresh3").write_text(f"{most}\n")
-        everywhere = NamespacesConfig("a", ("qdhcp-*",), 80, 9697)
-        config = evolve(PLAIN_CONFIG, listeners=(everywhere,))
-        [note] = notes_of_host(config, str(directory))
-        self.assertIn("net.ipv4.neigh.default.gc_thresh3 is 1024: no more", note)
-        self.assertEqual(notes_of_host(PLAIN_CONFIG, str(directory)), [])
-        self.assertEqual(notes_of_host(config, self.mktemp()), [])
 
 
 class SignTests(CliCase):

@@ -1,0 +1,149 @@
+# -*- test-case-name: tests.test_ctl_trace -*-
+"""
+C{mdproxyctl trace}: what was asked lately, what is asked now, and how the requests of
+one instance go, step by step.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from mdproxy.ctl.access import Access, find_access
+from mdproxy.ctl.text import clock, shown, transaction
+
+#: So many seconds are between two looks at the steps.
+_BETWEEN: Final = 0.5
+
+#: The time of a step differs by less, in seconds, each time that it is told.
+_SAME: Final = 5e-5
+
+#: What is not repeated behind a step.
+_PLAIN: Final = frozenset(
+    {"request_id", "at", "network", "address", "mac", "instance", "step"}
+)
+
+
+def run(
+    arguments: Namespace,
+    sleep: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
+) -> int:
+    """
+    Print what is asked for, until that is over or the operator has seen enough.
+
+    @param arguments: C{instance}, C{network}, C{address}, C{status}, C{limit},
+        C{follow}, C{watch}, C{seconds}, C{json}, and how the service is asked.
+    @param sleep: Lets time go by.
+    @param now: Monotonic seconds.
+
+    @return: 0.
+
+    @raise Unanswered: If the service can't be asked.
+    """
+    access = find_access(arguments)
+    write = _as_json if arguments.json else transaction
+    try:
+        if arguments.watch is not None:
+            write = _as_json if arguments.json else step
+            for each in _watched(access, arguments, sleep, now):
+                print(write(each), flush=True)
+            return 0
+        for each in _latest(access, arguments):
+            print(write(each))
+        if arguments.follow:
+            for each in access.follow("transactions/live", **_filters(arguments)):
+                print(write(each), flush=True)
+    except KeyboardInterrupt:
+        # That is how following ends.
+        pass
+    return 0
+
+
+def step(it: Mapping[str, Any]) -> str:
+    """
+    Write a step of a request in one line.
+
+    @param it: As C{/api/v1/steps} has it.
+    """
+    more = [f"{k}={shown(v)}" for k, v in it.items() if k not in _PLAIN]
+    return " ".join(
+        [
+            clock(it.get("at")),
+            shown(it.get("request_id"))[-12:].lstrip("0"),
+            shown(it.get("address")),
+            shown(it.get("network")),
+            shown(it.get("step")),
+            *map(shown, more),
+        ]
+    )
+
+
+def _as_json(it: Mapping[str, Any]) -> str:
+    """
+    Write it as one line of JSON, in ASCII, so that no terminal obeys it.
+    """
+    return json.dumps(it)
+
+
+def _filters(arguments: Namespace) -> dict[str, str | int | None]:
+    """
+    Tell which requests are wanted.
+    """
+    return {
+        "instance": arguments.instance,
+        "network": arguments.network,
+        "address": arguments.address,
+        "status": arguments.status,
+    }
+
+
+def _latest(access: Access, arguments: Namespace) -> list[Mapping[str, Any]]:
+    """
+    Get what was asked lately, the earliest first.
+    """
+    told = access.ask("transactions", limit=arguments.limit, **_filters(arguments))
+    return list(reversed(told["items"]))
+
+
+def _watched(
+    access: Access,
+    arguments: Namespace,
+    sleep: Callable[[float], None],
+    now: Callable[[], float],
+) -> Iterator[Mapping[str, Any]]:
+    """
+    Watch an instance, and get its steps as they happen.
+    """
+    whom, end, latest = arguments.watch, now() + arguments.seconds, 0.0
+    access.tell("watch", instance=whom, seconds=arguments.seconds)
+    while True:
+        is_over = now() >= end
+        for each in sorted(_steps_of(access.ask("steps")), key=_at):
+            if _at(each) > latest + _SAME and whom in (
+                each.get("instance"),
+                each.get("address"),
+            ):
+                latest = _at(each)
+                yield each
+        if is_over:
+            return
+        sleep(_BETWEEN)
+
+
+def _steps_of(told: Any) -> list[Mapping[str, Any]]:
+    """
+    Find the steps in an answer.
+    """
+    steps = told.get("steps", told.get("items")) if isinstance(told, dict) else told
+    return list(steps or ())
+
+
+def _at(it: Mapping[str, Any]) -> float:
+    """
+    Tell when a step was.
+    """
+    return float(it.get("at") or 0)
