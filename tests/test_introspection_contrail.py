@@ -41,7 +41,7 @@ from mdproxy.model import Caller, Evidence, Identity, Port, Reason, Refusal
 from mdproxy.nova_config import Endpoint
 from mdproxy.transactions import RequestIds, Transactions
 from tests.measured import Host, MeasuredProxy, a_listener
-from tests.test_introspection_site import Line, Said
+from tests.visiting import Line, Said
 
 _SAMPLES = Path(__file__).parent / "data" / "contrail"
 _CALLER = Caller("br-1", "10.1.1.3", "02:00:00:00:00:03")

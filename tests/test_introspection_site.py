@@ -5,13 +5,11 @@ Tests for L{mdproxy.introspection.site}.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from attrs import define, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import IResource, Resource
@@ -23,90 +21,15 @@ from mdproxy.introspection.site import (
     MOST,
     PATIENCE,
     BadForm,
-    OperatorsSite,
     form_of,
     make_site,
 )
 from tests.secrecy import SecrecyTestCase
+from tests.visiting import Line, Said
 
 _JSON = b"Content-Type: application/json\r\n"
 _FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 _MARK = b"X-Mdproxy: 1\r\n"
-
-
-@frozen
-class Said:
-    """
-    What the site said.
-
-    @ivar status: The status.
-    @ivar fields: The header fields, by lower-case name.
-    @ivar body: The body.
-    """
-
-    status: int
-    fields: Mapping[bytes, bytes]
-    body: bytes
-
-    @classmethod
-    def read(cls, data: bytes) -> Said:
-        """
-        Read a response.
-        """
-        head, _empty, body = data.partition(b"\r\n\r\n")
-        first, *lines = head.split(b"\r\n")
-        fields = (line.partition(b": ") for line in lines)
-        return cls(
-            int(first.split()[1]),
-            {name.lower(): value for name, _colon, value in fields},
-            body,
-        )
-
-
-@define(eq=False)
-class Line:
-    """
-    A connection with the site.
-
-    @ivar transport: What the site writes to.
-    @ivar protocol: The site's end.
-    """
-
-    transport: StringTransport
-    protocol: Any
-
-    @classmethod
-    def to(cls, site: OperatorsSite) -> Line:
-        """
-        Connect.
-        """
-        line = cls(StringTransport(), site.buildProtocol(cast(Any, None)))
-        line.protocol.makeConnection(line.transport)
-        return line
-
-    @property
-    def is_open(self) -> bool:
-        """
-        Tell whether the site has kept the connection.
-        """
-        transport = self.transport
-        return not (transport.disconnecting or transport.disconnected)
-
-    def say(self, data: bytes) -> bytes:
-        """
-        Send something.
-
-        @return: What comes back at once.
-        """
-        self.transport.clear()
-        self.protocol.dataReceived(data)
-        return self.transport.value()
-
-    def lose(self) -> None:
-        """
-        Go away.
-        """
-        self.protocol.connectionLost(Failure(ConnectionError("gone")))
 
 
 class _Page(Resource):
