@@ -83,9 +83,9 @@ class PlotTests(SynchronousTestCase):
         self.assertEqual(
             [(mark.name, mark.style, mark.latest) for mark in made.marks],
             [
-                ("a", "first", "2.0 s"),
-                ("b", "second", "2.0 s"),
-                ("c", "third", "2.0 s"),
+                ("a", "first", "2 s"),
+                ("b", "second", "2 s"),
+                ("c", "third", "2 s"),
             ],
         )
         self.assertEqual(set(drawn(made.svg)), {"grid", "first", "second", "third"})

@@ -102,7 +102,7 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size:,.0f} {unit}"
     if seconds >= 1:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+        return f"{round(seconds, 1 if seconds < 10 else None):g} s"
     if seconds >= 0.001:
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds * 1e6:.0f} \u00b5s" if seconds else "0 s"
