@@ -42,6 +42,15 @@ def hold_of(config: Config) -> Hold:
     return Hold(config.hold.openstack, config.hold.other)
 
 
+def levels_of(config: Config) -> tuple[tuple[str, str], ...]:
+    """
+    Tell which events are worth a line.
+
+    @return: By the beginning of a namespace, the name of the least level.
+    """
+    return config.log.levels
+
+
 def drain_timeout_of(config: Config) -> float:
     """
     Tell how long requests in flight are waited for at the end.

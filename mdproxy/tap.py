@@ -26,7 +26,6 @@ from mdproxy.introspection.history import History
 from mdproxy.introspection.parts import Parts
 from mdproxy.life import (
     FrontService,
-    InOrder,
     Signals,
     go_by_steady_time,
     raise_file_limit,
@@ -34,12 +33,14 @@ from mdproxy.life import (
 )
 from mdproxy.limits import Rates, Shares
 from mdproxy.listening import Maker, make_listening
+from mdproxy.logs.service import Logged
 from mdproxy.lookup import InstanceLookup
 from mdproxy.measures import (
     channel_bounds_of,
     connections_of,
     drain_timeout_of,
     hold_of,
+    levels_of,
     policy_of,
     questions_of,
     rates_of,
@@ -195,7 +196,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         __version__,
     )
     operators = make_operators(config, parts, reactor)
-    service = InOrder()
+    service = Logged(config.log, options.parent or {}, reactor)
+    reload.also(exchanged(levels_of, service.levels.go_by))
     for part in (
         Signals(reactor, front_service.hurry, reload.renew),
         sweep.service(),

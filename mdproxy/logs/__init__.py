@@ -1,0 +1,3 @@
+"""
+How what happens is written down: text, JSON, or fields for systemd's journal.
+"""
