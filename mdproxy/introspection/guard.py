@@ -2,8 +2,8 @@
 """
 Who may ask the operator's site for what: pure.
 
-The operator's browser also shows other people's pages, and these can send requests to
-127.0.0.1.  What keeps them out:
+The operator's browser also shows other people's pages, and these can send requests
+to loopback.  What keeps them out:
 
   - B{DNS rebinding} (a name of theirs that suddenly means 127.0.0.1): the Host field
     has to name this site, by C{localhost}, by an address, or by a name that the

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -68,16 +69,19 @@ def form_of(request: SiteRequest) -> dict[str, str]:
     """
     Read the body of a POST: a form, or a JSON object of plain values.
 
+    @param request: A L{GuardedRequest}.
+
     @return: The values as text; of a name that comes twice the last one counts.
 
     @raise BadForm: If it is neither.
     """
-    body = request.content.read(MOST_BODY) if request.content else b""
+    assert isinstance(request, GuardedRequest)
     types = request.requestHeaders.getRawHeaders(b"content-type", [])
     try:
         if media_type(types) == b"application/json":
-            return _from_json(json.loads(body or b"{}"))
-        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=100)
+            return _from_json(json.loads(request.body or b"{}"))
+        text = request.body.decode()
+        fields = parse_qs(text, keep_blank_values=True, max_num_fields=100)
     except (ValueError, RecursionError):
         raise BadForm("the body is neither a form nor JSON") from None
     return {name: values[-1] for name, values in fields.items()}
@@ -165,11 +169,20 @@ class GuardedRequest(SiteRequest):
     """
     A request that is judged before it is answered.
 
-    @ivar received: How long its body is so far, in bytes.
+    @ivar body: Its body, as far as it is not too long.
+    @ivar received: How long it is so far, in bytes.
     """
 
+    body = b""
     received = 0
     site: OperatorsSite
+
+    def gotLength(self, length: int | None) -> None:
+        """
+        Have nothing for Twisted to read forms from, which it would do by itself and
+        with a file for a long one.
+        """
+        self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
         """
@@ -177,7 +190,7 @@ class GuardedRequest(SiteRequest):
         """
         self.received += len(data)
         if self.received <= MOST_BODY:
-            super().handleContentChunk(data)
+            self.body += data
 
     def process(self) -> None:
         """
@@ -321,9 +334,7 @@ class OperatorsSite(Site):
         """
         Serve what is under a root.
         """
-        super().__init__(
-            root, timeout=PATIENCE, reactor=clock, parsePOSTFormSubmission=False
-        )
+        super().__init__(root, timeout=PATIENCE, reactor=clock)
         self.guard = guard
         self.connections: set[OperatorsChannel] = set()
         self._seldom = Seldom()
