@@ -355,6 +355,38 @@ class LimitTests(_SiteTestCase):
         lines[0].lose()
         self.assertTrue(Line.to(self.site).is_open)
 
+    def test_where_instances_ask(self) -> None:
+        """
+        An endpoint on every address of the host is at those that instances ask, too:
+        there it answers nobody, and is open to operators all the same.
+        """
+        for address in (
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fe80::a9fe:a9fe%br-1",
+        ):
+            line = Line.to(self.site, address)
+            self.assertFalse(line.is_open, address)
+            self.assertEqual(line.transport.value(), b"")
+            line.lose()
+        self.assertEqual(self.site.connections, set())
+        for address in ("192.0.2.7", "::1", "fe80::7%br-1"):
+            self.assertTrue(Line.to(self.site, address).is_open, address)
+        self.assertEqual(len(self.logged()), 1)
+
+    def test_own_address(self) -> None:
+        """
+        It may be asked by the address that was asked, and by no other of that kind.
+        """
+        for address, host, status in (
+            ("192.0.2.7", "192.0.2.7:8085", b" 200 "),
+            ("::ffff:192.0.2.7", "192.0.2.7:8085", b" 200 "),
+            ("192.0.2.7", "192.0.2.8:8085", b" 421 "),
+        ):
+            line = Line.to(self.site, address)
+            said = line.say(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            self.assertIn(status, said[:20], host)
+
     def test_slow_request(self) -> None:
         """
         Who sends byte after byte has no more time than who sends nothing.

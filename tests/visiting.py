@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from attrs import define, frozen
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
@@ -56,11 +57,17 @@ class Line:
     protocol: Any
 
     @classmethod
-    def to(cls, site: OperatorsSite) -> Line:
+    def to(cls, site: OperatorsSite, address: str = "127.0.0.1") -> Line:
         """
         Connect.
+
+        @param address: Where to.
         """
-        line = cls(StringTransport(), site.buildProtocol(cast(Any, None)))
+        place = IPv6Address if ":" in address else IPv4Address
+        line = cls(
+            StringTransport(hostAddress=place("TCP", address, 8085)),
+            site.buildProtocol(cast(Any, None)),
+        )
         line.protocol.makeConnection(line.transport)
         return line
 

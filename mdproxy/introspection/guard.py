@@ -42,6 +42,9 @@ FIELDS: Final[Mapping[bytes, bytes]] = {
     b"cross-origin-opener-policy": b"same-origin",
 }
 
+#: What instances ask.  An endpoint on every address of the host is at these, too.
+OF_INSTANCES: Final = frozenset({"169.254.169.254", "fe80::a9fe:a9fe"})
+
 #: How long a body may be, in bytes.
 MOST_BODY: Final = 16 * 1024
 

@@ -34,6 +34,7 @@ from twisted.web.server import Request as SiteRequest
 from mdproxy.introspection.guard import (
     FIELDS,
     MOST_BODY,
+    OF_INSTANCES,
     Asked,
     Guard,
     Refused,
@@ -41,6 +42,7 @@ from mdproxy.introspection.guard import (
     other_method,
 )
 from mdproxy.limits import Seldom
+from mdproxy.model import canonical_address
 from mdproxy.tls import describe_failure
 
 #: So many connections are served at a time.
@@ -260,7 +262,7 @@ def asked_in(request: SiteRequest) -> Asked:
         method=request.method,
         target=request.uri,
         hosts=every(b"host"),
-        local=getattr(request.getHost(), "host", None),
+        local=_address_of(request.getHost()),
         secure=request.isSecure(),
         origins=every(b"origin"),
         sites=every(b"sec-fetch-site"),
@@ -269,6 +271,16 @@ def asked_in(request: SiteRequest) -> Asked:
         types=every(b"content-type"),
         length=getattr(request, "received", 0),
     )
+
+
+def _address_of(place: object) -> str | None:
+    """
+    Find the address of an end of a connection.
+
+    @return: C{None}: it is a UNIX socket's.
+    """
+    host = getattr(place, "host", None)
+    return None if host is None else canonical_address(host)
 
 
 class OperatorsChannel(HTTPChannel):
@@ -280,6 +292,18 @@ class OperatorsChannel(HTTPChannel):
     totalHeadersSize = HEAD
     maxHeaders = 64
     site: OperatorsSite
+
+    def connectionMade(self) -> None:
+        """
+        Begin; but not where instances ask, which is what others on every address of
+        the host would hear as well.
+        """
+        transport: Any = self.transport
+        if _address_of(transport.getHost()) in OF_INSTANCES:
+            self.site.tell_trouble("it came to an address that instances ask")
+            transport.abortConnection()
+        else:
+            super().connectionMade()
 
     def resetTimeout(self) -> None:
         """
