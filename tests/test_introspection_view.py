@@ -42,11 +42,32 @@ class StatusTests(SynchronousTestCase):
 
     def test_facts(self) -> None:
         """
-        All facts can be seen.
+        Facts can be seen, all or those of a network by either of its names, so many of
+        each kind at most, with how many there are.
         """
         host = Host()
-        host.know(a_port())
-        self.assertEqual(host.view.facts()["ports"][0]["instance"], "i-a")
+        link = "qdhcp-n/tap1"
+        host.books.networks.attach(link, "n")
+        host.know(a_port(), a_port("i-b", B), a_port("i-c", network="n"))
+        host.see(A)
+        host.see(A, network=link)
+        host.lease(A, hostname="vm-a")
+
+        def seen(*args: Any) -> Any:
+            said = json.loads(json.dumps(host.view.facts(*args)))
+            kinds = ("ports", "leases", "neighbours")
+            counts = [said["total"][kind] for kind in kinds]
+            return [len(said[kind]) for kind in kinds], counts
+
+        self.assertEqual(seen(), ([3, 1, 2], [3, 1, 2]))
+        self.assertEqual(seen(RED), ([2, 1, 1], [2, 1, 1]))
+        for name in ("n", link):
+            self.assertEqual(seen(name), ([1, 0, 1], [1, 0, 1]))
+        self.assertEqual(seen(None, 1), ([1, 1, 1], [3, 1, 2]))
+        self.assertEqual(
+            host.view.facts("n")["neighbours"],
+            [{"network": link, "address": ADDRESS, "mac": A}],
+        )
 
     def test_history(self) -> None:
         """

@@ -18,7 +18,7 @@ from mdproxy.heard import HeardLink
 from mdproxy.introspection.parts import Parts
 from mdproxy.introspection.why import Why
 from mdproxy.lookup.verdicts import lease_in_words, port_in_words
-from mdproxy.model import Port
+from mdproxy.model import Neighbour, Port
 
 #: Of how many neighbours of an instance the kernel is asked how sure it is.
 _LOOKED_AT = 32
@@ -89,7 +89,7 @@ class Census:
         found = {
             port.instance_id
             for port in ports
-            if not needle or _has(port, needle) or _sits(port, seats)
+            if not needle or _has(port, needle) or (seats and _sits(port, seats))
         }
         page = _page(found, str, after, limit)
         whole: dict[str, list[Port]] = {name: [] for name in page["items"]}
@@ -100,6 +100,34 @@ class Census:
             **page,
             "items": [self._instance(name, own) for name, own in whole.items()],
         }
+
+    def facts(self, network: str | None, limit: int) -> Mapping[str, Any]:
+        """
+        Tell the ports, leases and neighbours that are known.
+
+        @param network: A link, or what inventories call its network; C{None}: all.
+        @param limit: How many of each at most.
+
+        @return: C{ports}, C{leases}, C{neighbours}, and C{total}: how many there are of
+            each.
+        """
+        books = self._parts.sources.books
+        names = None
+        if network is not None:
+            names = {network, books.networks.name_of(network)}
+            names.update(books.networks.links_of(network))
+        facts: Mapping[str, tuple[Iterable[Any], Callable[[Any], Any]]] = {
+            "ports": (books.ports, port_in_words),
+            "leases": (books.leases, lease_in_words),
+            "neighbours": (books.neighbours, _neighbour),
+        }
+        told: dict[str, Any] = {}
+        totals: dict[str, int] = {}
+        for kind, (book, in_words) in facts.items():
+            found = [x for x in book if names is None or x.network in names]
+            told[kind] = [in_words(each) for each in found[:limit]]
+            totals[kind] = len(found)
+        return {**told, "total": totals}
 
     def story(self, instance: str) -> Mapping[str, Any] | None:
         """
@@ -225,6 +253,17 @@ class Census:
         return found
 
 
+def _neighbour(neighbour: Neighbour) -> dict[str, Any]:
+    """
+    Put a neighbour into words.
+    """
+    return {
+        "network": neighbour.network,
+        "address": neighbour.address,
+        "mac": neighbour.mac,
+    }
+
+
 def _page(
     items: Iterable[Item], key: Callable[[Item], str], after: str | None, limit: int
 ) -> dict[str, Any]:
@@ -257,22 +296,22 @@ def _has(port: Port, needle: str) -> bool:
     """
     Tell whether a text is in what is known of a port.
 
-    @param needle: In lower case.
+    @param needle: In lower case, as MACs and addresses are.
     """
     return (
-        needle in port.instance_id.lower()
-        or needle in port.mac
+        needle in port.mac
+        or needle in port.instance_id.lower()
         or needle in port.project_id.lower()
         or needle in port.network.lower()
-        or any(needle in address for address in port.addresses or ())
-        or any(needle in address for address in port.pairs)
+        or needle in " ".join(port.addresses or ())
+        or (bool(port.pairs) and needle in " ".join(port.pairs))
     )
 
 
 def _sits(port: Port, seats: set[tuple[str, str]]) -> bool:
     """
     Tell whether a port has one of some addresses.
+
+    @param seats: Networks and addresses, one at least.
     """
-    if not seats:
-        return False
     return any((port.network, address) in seats for address in port.addresses or ())

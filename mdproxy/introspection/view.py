@@ -253,11 +253,17 @@ class View:
         """
         return [finding.describe() for finding in self._parts.checks.findings]
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self, network: str | None = None, limit: int = PAGE) -> Mapping[str, Any]:
         """
-        Tell all ports, leases and neighbours that are known; this may be long.
+        Tell the ports, leases and neighbours that are known.
+
+        @param network: A link, or what inventories call its network; C{None}: all.
+        @param limit: How many of each at most; never more than L{MOST}.
+
+        @return: C{ports}, C{leases} (ended ones too; when they end in seconds since the
+            epoch) and C{neighbours}; and C{total}: how many there are of each.
         """
-        return self._parts.lookup.known()
+        return self._census.facts(network, min(limit, MOST))
 
     def _is_of(
         self, instance: str, seats: Collection[tuple[str, str]], it: Transaction

@@ -9,10 +9,11 @@ InstanceLookup.explain}); what it was lately stands in the record of the request
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, frozen
+from attrs import define, evolve, field, frozen
 
 from mdproxy.heard import HeardLink
 from mdproxy.interfaces import IInventory, ISource
@@ -20,13 +21,13 @@ from mdproxy.introspection.parts import Parts
 from mdproxy.introspection.sentences import account_of, rule_of
 from mdproxy.lookup.verdicts import lease_in_words, verdict_in_words
 from mdproxy.model import canonical_address
-from mdproxy.transactions import Transaction
+from mdproxy.transactions import Transaction, Transactions
 
 if TYPE_CHECKING:
     from mdproxy.sources import Sources
 
-#: So many links are looked at closely; each costs some 150 microseconds.
-MOST: Final = 32
+#: So many links are looked at closely; each costs some 300 microseconds.
+MOST: Final = 16
 
 #: Of so many links or fewer all are shown, though nothing speaks for them.
 _FEW: Final = 8
@@ -96,16 +97,67 @@ class Freshness:
 
 
 @frozen
-class Record:
+class Records:
     """
-    A request that was made, and what came of it.
+    The latest requests from an address, L{_LAST} at most by each network.
 
-    @ivar transaction: As it was written down.
-    @ivar words: In words.
+    @ivar all: As they were written down, the latest first.
+    @ivar _by_network: The same by network, as callers have it.
+    @ivar _words: The same in words, by their numbers.
     """
 
-    transaction: Transaction
-    words: Mapping[str, Any]
+    all: Sequence[Transaction]
+    _by_network: Mapping[str, Sequence[Transaction]]
+    _words: Mapping[int, Mapping[str, Any]] = field(factory=dict)
+
+    @classmethod
+    def of(cls, ring: Transactions, address: str) -> Records:
+        """
+        Find them.
+        """
+        found: dict[str, list[Transaction]] = {}
+        latest: list[Transaction] = []
+
+        def keep(it: Transaction) -> bool:
+            if it.caller.address == address:
+                own = found.setdefault(it.caller.network, [])
+                if len(own) < _LAST:
+                    own.append(it)
+                    latest.append(it)
+            return False
+
+        # Only few of them are worth putting into words.
+        for _nothing in ring.latest(keep):
+            pass
+        return cls(latest, found)
+
+    @property
+    def networks(self) -> Collection[str]:
+        """
+        Tell on which networks there were any.
+        """
+        return self._by_network.keys()
+
+    def on(self, networks: Iterable[str]) -> list[Transaction]:
+        """
+        Pick the latest on some networks, by their names in callers.
+        """
+        picked = [it for name in networks for it in self._by_network.get(name, ())]
+        return sorted(picked, key=lambda it: -it.ended)[:_LAST]
+
+    def said(self, ring: Transactions, chosen: Iterable[Transaction]) -> Records:
+        """
+        Put some of them into words.
+        """
+        numbers = {it.number for it in chosen}
+        words = ring.latest(lambda it: it.number in numbers) if numbers else ()
+        return evolve(self, words={each["number"]: each for each in words})
+
+    def in_words(self, chosen: Iterable[Transaction]) -> list[Mapping[str, Any]]:
+        """
+        Tell those that were put into words.
+        """
+        return [self._words[it.number] for it in chosen if it.number in self._words]
 
 
 @define(eq=False)
@@ -132,21 +184,20 @@ class Why:
         @raise Malformed: If it is no address.
         """
         address = canonical_address(address)
-        records = self._records(address)
+        ring = self._parts.proxy.transactions
+        records = Records.of(ring, address)
         heard = [
             (each, called)
             for each, called in self._heard()
             if network is None or network in (each.link, called)
         ]
         places = self._places(address, heard, records, network is not None)
+        last = self._last(records, network)
+        asked = (records.on(p.heard.names(p.called)) for p in places[:MOST])
+        records = records.said(ring, chain(last, *asked))
         fresh = Freshness.of(self._parts.sources)
         shown = [
             self._candidate(address, each, records, fresh) for each in places[:MOST]
-        ]
-        last = [
-            record.words
-            for record in records
-            if network is None or self._is_of(record, network)
         ]
         return {
             "address": address,
@@ -154,7 +205,7 @@ class Why:
             "total": len(places),
             "sentence": _sum_up(address, network, len(heard), len(places), shown),
             "candidates": shown,
-            "last": last[:_LAST],
+            "last": records.in_words(last),
         }
 
     def at(self, seats: Sequence[tuple[str, str]]) -> list[Mapping[str, Any]]:
@@ -164,17 +215,32 @@ class Why:
         @param seats: Each the name that inventories have for a network, and an address
             in canonical form.
 
-        @return: The candidates, at most L{MOST}.
+        @return: The candidates, at most L{MOST}, without their latest requests.
         """
         heard, fresh = list(self._heard()), Freshness.of(self._parts.sources)
-        found: list[Mapping[str, Any]] = []
-        for network, address in seats:
-            records = self._records(address)
-            for each, called in heard:
-                if called == network and len(found) < MOST:
-                    place = Place(each, called, 0)
-                    found.append(self._candidate(address, place, records, fresh))
-        return found
+        places = [
+            (address, Place(each, called, 0))
+            for network, address in seats
+            for each, called in heard
+            if called == network
+        ]
+        nothing = Records((), {})
+        return [
+            self._candidate(address, place, nothing, fresh)
+            for address, place in places[:MOST]
+        ]
+
+    def _last(self, records: Records, network: str | None) -> list[Transaction]:
+        """
+        Pick the latest requests of an address, wherever they came in.
+        """
+        name_of = self._parts.sources.books.networks.name_of
+        networks = [
+            name
+            for name in records.networks
+            if network is None or network in (name, name_of(name))
+        ]
+        return records.on(networks)
 
     def _heard(self) -> Iterator[tuple[HeardLink, str]]:
         """
@@ -184,34 +250,11 @@ class Why:
         for each in self._parts.listening.heard():
             yield each, networks.name_of(each.link)
 
-    def _is_of(self, record: Record, network: str) -> bool:
-        """
-        Tell whether a request came from a network, by either of its names.
-        """
-        link = record.transaction.caller.network
-        name_of = self._parts.sources.books.networks.name_of
-        return network in (link, name_of(link))
-
-    def _records(self, address: str) -> list[Record]:
-        """
-        Find the latest requests from an address, the latest first.
-        """
-        kept: list[Transaction] = []
-
-        def keep(transaction: Transaction) -> bool:
-            if transaction.caller.address != address:
-                return False
-            kept.append(transaction)
-            return True
-
-        words = list(self._parts.proxy.transactions.latest(keep))
-        return [Record(*pair) for pair in zip(kept, words, strict=True)]
-
     def _places(
         self,
         address: str,
         heard: Sequence[tuple[HeardLink, str]],
-        records: Sequence[Record],
+        records: Records,
         is_told: bool,
     ) -> list[Place]:
         """
@@ -219,9 +262,8 @@ class Why:
 
         @param is_told: Whether the operator named the network.
         """
-        asked = {record.transaction.caller.network for record in records}
         places = [
-            Place(each, called, self._weigh(address, each, called, asked))
+            Place(each, called, self._weigh(address, each, called, records.networks))
             for each, called in heard
         ]
         if not is_told and (len(places) > _FEW or any(p.weight for p in places)):
@@ -229,7 +271,7 @@ class Why:
         return sorted(places, key=lambda place: -place.weight)
 
     def _weigh(
-        self, address: str, heard: HeardLink, called: str, asked: set[str]
+        self, address: str, heard: HeardLink, called: str, asked: Collection[str]
     ) -> int:
         """
         Tell how much speaks for an address being on a link.
@@ -238,7 +280,7 @@ class Why:
         """
         books = self._parts.sources.books
         return (
-            8 * (not asked.isdisjoint(heard.names(called)))
+            8 * any(name in asked for name in heard.names(called))
             + 4 * bool(books.ports.by_address(called, address))
             + 2 * (books.neighbours.mac_of(heard.link, address) is not None)
             + (books.leases.holder(called, address, float("-inf")) is not None)
@@ -248,7 +290,7 @@ class Why:
         self,
         address: str,
         place: Place,
-        records: Sequence[Record],
+        records: Records,
         freshness: Freshness,
     ) -> Mapping[str, Any]:
         """
@@ -264,8 +306,7 @@ class Why:
             "lease_sources": freshness.leases(called),
             "nameless": parts.sources.books.networks.is_nameless(heard.link),
         }
-        names = heard.names(called)
-        own = [each for each in records if each.transaction.caller.network in names]
+        own = records.on(heard.names(called))
         return {
             "network": heard.link,
             "called": called,
@@ -286,7 +327,7 @@ class Why:
             "inventories": words["inventories"],
             "lease_sources": words["lease_sources"],
             "lately": self._lately(own, neighbour["mac"], called),
-            "last": [record.words for record in own[:_LAST]],
+            "last": records.in_words(own),
         }
 
     def _neighbour(self, link: str, address: str, now: float) -> dict[str, Any]:
@@ -324,16 +365,17 @@ class Why:
         }
 
     def _lately(
-        self, records: Sequence[Record], mac: str | None, called: str
+        self, requests: Sequence[Transaction], mac: str | None, called: str
     ) -> str | None:
         """
         Say what came of the latest request, where there was one.
 
+        @param requests: The requests, the latest first.
         @param mac: The MAC in the neighbour entry now.
         """
-        if not records:
+        if not requests:
             return None
-        it, now = records[0].transaction, self._parts.clock.seconds()
+        it, now = requests[0], self._parts.clock.seconds()
         told = f"answered {it.status}" if it.status else "not answered"
         text = (
             f"The latest request, {now - it.ended:.1f} s ago, was {told} after "
