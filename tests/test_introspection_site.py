@@ -19,6 +19,7 @@ from mdproxy.introspection.guard import FIELDS, MOST_BODY, Guard
 from mdproxy.introspection.site import (
     HEAD,
     MOST,
+    MOST_REMOTE,
     PATIENCE,
     BadForm,
     form_of,
@@ -350,9 +351,20 @@ class LimitTests(_SiteTestCase):
         for _ in range(2):
             self.assertFalse(Line.to(self.site).is_open)
         self.assertEqual(len(self.logged()), 1)
-        self.assertIn("connections are taken", self.logged()[0][1])
+        self.assertIn("127.0.0.1 has too many", self.logged()[0][1])
         self.assertTrue(all(line.is_open for line in lines))
         lines[0].lose()
+        self.assertTrue(Line.to(self.site).is_open)
+
+    def test_remote_connections(self) -> None:
+        """
+        One who is on another host can't take all of them.
+        """
+        for address in ("192.0.2.9", "2001:db8::9"):
+            for number in range(MOST_REMOTE + 2):
+                line = Line.to(self.site, "192.0.2.7", address)
+                self.assertEqual(line.is_open, number < MOST_REMOTE)
+        self.assertTrue(Line.to(self.site, "192.0.2.7", "192.0.2.10").is_open)
         self.assertTrue(Line.to(self.site).is_open)
 
     def test_where_instances_ask(self) -> None:

@@ -5,7 +5,7 @@ Visiting the operators' site without a network.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from attrs import define, frozen
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -57,16 +57,18 @@ class Line:
     protocol: Any
 
     @classmethod
-    def to(cls, site: OperatorsSite, address: str = "127.0.0.1") -> Line:
+    def to(
+        cls, site: OperatorsSite, address: str = "127.0.0.1", peer: str = "127.0.0.1"
+    ) -> Line:
         """
         Connect.
 
         @param address: Where to.
+        @param peer: Where from.
         """
-        place = IPv6Address if ":" in address else IPv4Address
         line = cls(
-            StringTransport(hostAddress=place("TCP", address, 8085)),
-            site.buildProtocol(cast(Any, None)),
+            StringTransport(hostAddress=_place(address, 8085)),
+            site.buildProtocol(_place(peer, 40000)),
         )
         line.protocol.makeConnection(line.transport)
         return line
@@ -95,3 +97,11 @@ class Line:
         Go away.
         """
         self.protocol.connectionLost(Failure(ConnectionError("gone")))
+
+
+def _place(address: str, port: int) -> IPv4Address | IPv6Address:
+    """
+    Make an end of a connection.
+    """
+    kind = IPv6Address if ":" in address else IPv4Address
+    return kind("TCP", address, port)

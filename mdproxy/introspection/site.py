@@ -7,9 +7,10 @@ answer; every answer has the same security fields; no answer tells of our inner 
 or repeats what was asked; no access is logged.  Pages are made when somebody first asks
 for one, so that what they need is not in memory on hosts where nobody looks.
 
-Limits: L{MOST} connections; L{PATIENCE} seconds from the connection, or from the end of
-the last answer, to the end of a request; L{HEAD} bytes for a request's head and
-L{MOST_BODY} for its body.  An answer may take as long as it wants (live pages do).
+Limits: L{MOST} connections, L{MOST_REMOTE} of them from one other host; L{PATIENCE}
+seconds from the connection, or from the end of the last answer, to the end of a
+request; L{HEAD} bytes for a request's head and L{MOST_BODY} for its body.  An answer
+may take as long as it wants (live pages do).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -47,6 +49,9 @@ from mdproxy.tls import describe_failure
 
 #: So many connections are served at a time.
 MOST: Final = 64
+
+#: So many of them for each address of another host.
+MOST_REMOTE: Final = 16
 
 #: For so many seconds a request may be on its way, and a connection idle.
 PATIENCE: Final = 30.0
@@ -283,10 +288,21 @@ def _address_of(place: object) -> str | None:
     return None if host is None else canonical_address(host)
 
 
+def _is_remote(peer: str | None) -> bool:
+    """
+    Tell whether somebody is on another host.
+    """
+    return peer is not None and not ip_address(peer).is_loopback
+
+
 class OperatorsChannel(HTTPChannel):
     """
     A connection of an operator's.
+
+    @ivar peer: The address that it comes from; C{None}: by a UNIX socket.
     """
+
+    peer: str | None = None
 
     MAX_LENGTH = HEAD
     totalHeadersSize = HEAD
@@ -377,12 +393,21 @@ class OperatorsSite(Site):
         """
         Take a connection, if there is room.
         """
-        if len(self.connections) >= MOST:
-            self.tell_trouble(f"all {MOST} connections are taken")
+        peer = _address_of(addr)
+        taken = len(self.connections)
+        if taken >= MOST or (_is_remote(peer) and self._taken_by(peer) >= MOST_REMOTE):
+            self.tell_trouble(f"{peer or 'a local process'} has too many connections")
             return _Full()
         channel: Any = super().buildProtocol(addr)
+        channel.peer = peer
         self.connections.add(channel)
         return channel
+
+    def _taken_by(self, peer: str | None) -> int:
+        """
+        Count the connections of one address.
+        """
+        return sum(channel.peer == peer for channel in self.connections)
 
     def log(self, request: HttpRequest) -> None:
         """
