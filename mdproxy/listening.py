@@ -49,6 +49,14 @@ class Listening:
         """
         return [part.describe() for part in self.parts]
 
+    def summaries(self) -> list[Any]:
+        """
+        Tell the operator of every listener, but nothing of any one namespace.
+
+        @return: Plain values, ready for JSON.
+        """
+        return [getattr(part, "summary", part.describe)() for part in self.parts]
+
     def problems(self) -> Iterator[tuple[str, str]]:
         """
         Tell of every listener that does not listen as it should why, by its name.

@@ -176,14 +176,27 @@ class Namespaces(Service):
         """
         each = [self._held[name].describe() for name in sorted(self._held)]
         return {
-            "name": self.name,
-            "namespaces": len(each),
-            "listening": sum(one["listening"] for one in each),
+            **self.summary(),
             "accepted": sum(one["accepted"] for one in each),
             "strays": sum(one["strays"] for one in each),
+            "each": [{**one, **self._called(one["namespace"])} for one in each],
+        }
+
+    def summary(self) -> Mapping[str, Any]:
+        """
+        Tell the operator the same, but nothing of any one namespace: this takes a tenth
+        of the time where there are a thousand.
+
+        @return: Plain values, ready for JSON.
+        """
+        held = self._held.values()
+        links = (link for namespace in held for link in namespace.links.values())
+        return {
+            "name": self.name,
+            "namespaces": len(held),
+            "listening": sum(len(link.listening) for link in links),
             "waiting": sorted(self._tries),
             "problem": self.problem,
-            "each": [{**one, **self._called(one["namespace"])} for one in each],
             **self._counts,
         }
 

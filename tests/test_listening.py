@@ -84,6 +84,9 @@ class ListeningTests(SynchronousTestCase):
         listening = self.make(NAMESPACES, DEVICE, other)
         self.assertEqual(len(listening.parts), 2)
         self.assertEqual(len(listening.describe()), 2)
+        namespaces, device = listening.summaries()
+        self.assertEqual((namespaces["namespaces"], "each" in namespaces), (0, False))
+        self.assertEqual(device, listening.parts[1].describe())
         opener = listening.opening.opener
         self.assertIsInstance(opener, InPlaceOpener)
         self.assertEqual(opener._rules, rules_of([NAMESPACES, other]))

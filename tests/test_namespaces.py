@@ -407,6 +407,19 @@ class ServingTests(NamespacesTestCase):
             },
         )
 
+    def test_summary(self) -> None:
+        """
+        Without what each namespace says it tells the operator the same.
+        """
+        self.start(RED, ROUTER)
+        self.devices(RED, TAP)
+        described = dict(self.namespaces.describe())
+        for name in ("accepted", "strays", "each"):
+            del described[name]
+        self.assertEqual(self.namespaces.summary(), described)
+        self.assertEqual(described["namespaces"], 2)
+        self.assertEqual(described["listening"], 2)
+
 
 class ComingAndGoingTests(NamespacesTestCase):
     """

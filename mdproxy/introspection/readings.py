@@ -98,7 +98,7 @@ class Sight:
         """
         return cls(
             parts,
-            parts.listening.describe(),
+            parts.listening.summaries(),
             [source.describe() for source in parts.sources.all],
             parts.upstream.describe(),
             parts.proxy.describe(),
