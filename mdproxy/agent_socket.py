@@ -22,12 +22,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from mdproxy.agent_callers import DOUBT, KIND
+from mdproxy.entrance import Entrance
 from mdproxy.http.front import Front
 from mdproxy.http.relayed import Callers, RelayedChannel
 from mdproxy.http.transports import serve_at_once
@@ -53,75 +52,6 @@ _OF_ALL: Final = 16384
 
 #: So often it is looked whether the socket is still there, or can be made.
 _LOOK: Final = 1.0
-
-#: So many connections are accepted in one turn of the reactor's loop.
-_AT_ONCE: Final = 64
-
-
-@implementer(IReadDescriptor)
-@define(eq=False)
-class _Entrance:
-    """
-    Accepts connections.
-
-    @ivar _listening: The socket.
-    @ivar _accepted: Takes each connection.
-    @ivar _failed: Is told why one could not be accepted; nothing is accepted then until
-        C{open}.
-    """
-
-    _reactor: Any
-    _listening: socket.socket
-    _accepted: Callable[[socket.socket], None]
-    _failed: Callable[[OSError], None]
-
-    def open(self) -> None:
-        """
-        Accept from now on.
-        """
-        self._reactor.addReader(self)
-
-    def close(self) -> None:
-        """
-        Accept no more.
-        """
-        self._reactor.removeReader(self)
-        self._listening.close()
-
-    def fileno(self) -> int:
-        """
-        Provide C{IFileDescriptor.fileno}.
-        """
-        return self._listening.fileno()
-
-    def logPrefix(self) -> str:
-        """
-        Provide C{ILoggingContext.logPrefix}.
-        """
-        return "agent socket"
-
-    def doRead(self) -> None:
-        """
-        Provide C{IReadDescriptor.doRead}.
-        """
-        for _ in range(_AT_ONCE):
-            try:
-                accepted, _name = self._listening.accept()
-            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-                return
-            except OSError as error:
-                # Mostly that no descriptor is left; asking again at once is no use.
-                self._reactor.removeReader(self)
-                self._failed(error)
-                return
-            accepted.setblocking(False)
-            self._accepted(accepted)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """
-        Provide C{IReadDescriptor.connectionLost}: the reactor ends.
-        """
-        self.close()
 
 
 @define(eq=False)
@@ -152,7 +82,7 @@ class AgentSocket(Service):
         factory=lambda: Shares(_OF_PROCESS, of_all=_OF_ALL), init=False
     )
     _made: Made | None = field(default=None, init=False)
-    _entrance: _Entrance | None = field(default=None, init=False)
+    _entrance: Entrance | None = field(default=None, init=False)
     _problem: str | None = field(default=None, init=False)
     _counts: Counter[str] = field(factory=Counter, init=False)
     _looking: IDelayedCall | None = field(default=None, init=False)
@@ -333,8 +263,8 @@ class AgentSocket(Service):
         Accept what connects to a socket.
         """
         listening.setblocking(False)
-        self._entrance = _Entrance(
-            self._reactor, listening, self._serve, self._stop_for_now
+        self._entrance = Entrance(
+            self._reactor, listening, self._serve, self._stop_for_now, "agent socket"
         )
         self._entrance.open()
         self._tell(None)

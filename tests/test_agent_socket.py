@@ -4,19 +4,15 @@ Tests for L{mdproxy.agent_socket}.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import stat
 from pathlib import Path
-from typing import Any
 
-from attrs import define
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.agent_socket import AgentSocket, _Entrance
+from mdproxy.agent_socket import AgentSocket
 from mdproxy.http.front import ChannelBounds
 from mdproxy.limits import Shares
 from mdproxy.listener_config import SocketConfig
@@ -292,58 +288,3 @@ class StrangerTests(_Listening):
         self.assertEqual(self.listener.describe()["strangers"], 3)
         self.assertEqual(self.told("does not hear user"), 1)
         self.assertEqual(self.book.script.asked, [])
-
-
-@define(eq=False)
-class _Exhausted:
-    """
-    A listening socket where no connection can be accepted.
-    """
-
-    error: int
-
-    def accept(self) -> None:
-        """
-        Provide C{socket.accept}.
-        """
-        raise OSError(self.error, os.strerror(self.error))
-
-    def close(self) -> None:
-        """
-        Provide C{socket.close}.
-        """
-
-
-class EntranceTests(SynchronousTestCase):
-    """
-    Connections that can't be accepted.
-    """
-
-    def refuse(self, error: int) -> tuple[_Reactor, list[OSError]]:
-        """
-        Let one be refused.
-        """
-        reactor, failed = _Reactor(), list[OSError]()
-        listening: Any = _Exhausted(error)
-        entrance = _Entrance(reactor, listening, self.fail, failed.append)
-        entrance.open()
-        entrance.doRead()
-        return reactor, failed
-
-    def test_no_descriptor_is_left(self) -> None:
-        """
-        Where no descriptor is left nothing is accepted for a while, rather than trying
-        for ever.
-        """
-        for error in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            reactor, failed = self.refuse(error)
-            self.assertEqual([each.errno for each in failed], [error])
-            self.assertEqual(reactor.getReaders(), [])
-
-    def test_gone(self) -> None:
-        """
-        One that is gone before it is accepted is no trouble.
-        """
-        reactor, failed = self.refuse(errno.ECONNABORTED)
-        self.assertEqual(failed, [])
-        self.assertEqual(len(reactor.getReaders()), 1)
