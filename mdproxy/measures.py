@@ -51,6 +51,15 @@ def levels_of(config: Config) -> tuple[tuple[str, str], ...]:
     return config.log.levels
 
 
+def access_log_of(config: Config) -> str:
+    """
+    Tell where requests are written to.
+
+    @return: A file's path, C{journal}, or nothing.
+    """
+    return config.log.access_log
+
+
 def drain_timeout_of(config: Config) -> float:
     """
     Tell how long requests in flight are waited for at the end.

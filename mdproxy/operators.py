@@ -8,6 +8,7 @@ What not everybody uses is imported where it is made, or when it is asked for fi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +16,15 @@ from attrs import frozen
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 
+from mdproxy.access_log import AccessLog
 from mdproxy.config import Config
 from mdproxy.introspection.endpoint import IntrospectionService
 from mdproxy.introspection.parts import Parts
 from mdproxy.introspection.status import Status, introspection
 from mdproxy.introspection.view import View
+from mdproxy.measures import access_log_of
+from mdproxy.notify import Notify, make_notify, sentence_of
+from mdproxy.reload import exchanged
 
 
 @frozen
@@ -27,13 +32,25 @@ class Operators:
     """
     What operators have.
 
-    @ivar view: What they may see.
+    @ivar parts: What they look at.
     @ivar services: What has to run for it, in the order of starting; it is stopped when
         nothing is asked any more.
+    @ivar access_log: One of these.
+    @ivar notify: Tells systemd; the last to be started, when all listeners are.
     """
 
-    view: View
+    parts: Parts
     services: Sequence[IService]
+    access_log: AccessLog
+    notify: Notify
+
+    def renew(self) -> None:
+        """
+        Have the configuration read again, on SIGHUP, and files that were put away
+        opened anew, whatever is wrong with the configuration.
+        """
+        self.notify.around(self.parts.reload.renew)
+        self.access_log.reopen()
 
 
 def make_operators(config: Config, parts: Parts, reactor: Any) -> Operators:
@@ -44,6 +61,28 @@ def make_operators(config: Config, parts: Parts, reactor: Any) -> Operators:
     @param parts: What is shown.
     """
     view = View(parts)
+    access_log = AccessLog(
+        parts.proxy.transactions, reactor, parts.wall, access_log_of(config)
+    )
+    parts.reload.also(exchanged(access_log_of, access_log.write_to))
+    return Operators(
+        parts,
+        [
+            parts.history.pulse,
+            parts.checks,
+            access_log,
+            _introspection(config, parts, reactor),
+            *_manhole(config, parts, view, reactor),
+        ],
+        access_log,
+        make_notify(os.environ, reactor, sentence_of(view)),
+    )
+
+
+def _introspection(config: Config, parts: Parts, reactor: Any) -> IService:
+    """
+    Make the operator's pages.
+    """
     status = Status(
         {
             "configuration": parts.reload.describe,
@@ -62,11 +101,18 @@ def make_operators(config: Config, parts: Parts, reactor: Any) -> Operators:
         facts=parts.lookup.known,
     )
     endpoint = serverFromString(reactor, config.introspection.endpoint)
-    return Operators(
-        view,
-        [
-            IntrospectionService(endpoint, pages, reactor),
-            parts.history.pulse,
-            parts.checks,
-        ],
-    )
+    return IntrospectionService(endpoint, pages, reactor)
+
+
+def _manhole(
+    config: Config, parts: Parts, view: View, reactor: Any
+) -> Sequence[IService]:
+    """
+    Make the shell in the process, if there is to be one.
+    """
+    if config.manhole is None:
+        return []
+    # Hardly anybody has one, and it takes memory.
+    from mdproxy.manhole import make_manhole
+
+    return [make_manhole(config.manhole, parts, view, reactor)]

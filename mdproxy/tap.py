@@ -199,13 +199,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     service = Logged(config.log, options.parent or {}, reactor)
     reload.also(exchanged(levels_of, service.levels.go_by))
     for part in (
-        Signals(reactor, front_service.hurry, reload.renew),
+        Signals(reactor, front_service.hurry, operators.renew),
         sweep.service(),
         *operators.services,
         listening.opening,
         sources.service,
         front_service,
         listening.accepting,
+        operators.notify,
     ):
         part.setServiceParent(service)
     reactor.callWhenRunning(settle_memory)

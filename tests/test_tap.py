@@ -219,7 +219,7 @@ class MakeServiceTests(SecrecyTestCase):
             service = self.make_of(config, parent)
             (opening,) = (part for part in service if isinstance(part, Opening))
             self.assertIsInstance(opening.opener, kind)
-            self.assertEqual(list(service).index(opening), len(list(service)) - 4)
+            self.assertEqual(list(service).index(opening), len(list(service)) - 5)
 
     def test_stops(self) -> None:
         """
@@ -235,15 +235,16 @@ class MakeServiceTests(SecrecyTestCase):
 
     def test_order(self) -> None:
         """
-        Listeners are the last part, so that they are stopped first; and what is in
-        flight is finished before any source stops.
+        Listeners are the last part but for what tells systemd of them, so that they are
+        stopped first; and what is in flight is finished before any source stops.
         """
         service = self.make()
         self.assertIsInstance(service, InOrder)
         parts = list(service)
         names = [type(part).__name__ for part in parts]
-        self.assertEqual(names[-3:], ["MultiService", "FrontService", "MultiService"])
-        sources, _front, listeners = parts[-3:]
+        last = ["MultiService", "FrontService", "MultiService", "Notify"]
+        self.assertEqual(names[-4:], last)
+        sources, _front, listeners, _notify = parts[-4:]
         self.assertEqual(
             [type(each).__name__ for each in sources],
             ["NeighbourSource", "MultiService", "MultiService"],
@@ -660,6 +661,9 @@ SELDOM = (
     *("mdproxy.inventory.ovn", "mdproxy.lookup.kinds", "mdproxy.lookup.watchers"),
     *("mdproxy.namespaces", "mdproxy.neutron_config", "mdproxy.openers"),
     *("mdproxy.ovn_config", "mdproxy.ovsdb", "mdproxy.ovsdb_client", "treq"),
+    *("mdproxy.introspection.markup", "mdproxy.introspection.metrics", "jinja2"),
+    *("mdproxy.manhole", "mdproxy.logs.journald", "mdproxy.logs.observers"),
+    *("prometheus_client", "twisted.conch"),
 )
 
 
