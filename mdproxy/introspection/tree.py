@@ -23,6 +23,7 @@ from mdproxy.operator_config import IntrospectionConfig
 HTML: Final = frozenset(
     {b"", b"networks", b"instances", b"transactions", b"why", b"checks", b"static"}
 )
+API: Final = frozenset({b"api", b"livez", b"readyz"})
 METRICS: Final = frozenset({b"metrics"})
 CONTRAIL: Final = frozenset(
     {
@@ -53,6 +54,11 @@ def pages_of(
 
         return make_pages(view, parts.wall)
 
+    def api() -> Mapping[bytes, IResource]:
+        from mdproxy.introspection.api import make_api
+
+        return make_api(parts, view)
+
     def metrics() -> Mapping[bytes, IResource]:
         from mdproxy.introspection.metrics import make_metrics
 
@@ -63,7 +69,7 @@ def pages_of(
 
         return make_contrail(parts, config.contrail_clear_by_get)
 
-    pages: dict[frozenset[bytes], Pages] = {HTML: html, METRICS: metrics}
+    pages: dict[frozenset[bytes], Pages] = {HTML: html, API: api, METRICS: metrics}
     if config.contrail:
         pages[CONTRAIL] = contrail
     return pages

@@ -185,22 +185,39 @@ class View:
 
         @raise Malformed: If the address is none.
         """
-        wanted = None if address is None else canonical_address(address)
+        wanted = self.wanted(instance, network, address, status)
+        return self._requests(wanted, min(limit, MOST), before)
+
+    def wanted(
+        self,
+        instance: str | None = None,
+        network: str | None = None,
+        address: str | None = None,
+        status: int | None = None,
+    ) -> Callable[[Transaction], bool]:
+        """
+        Make what tells which requests somebody wants to see.
+
+        @param instance: Whose they are.
+        @param network: A link, or what inventories call its network.
+        @param address: In any spelling.
+        @param status: A status; 0: nothing was sent.
+
+        @raise Malformed: If the address is none.
+        """
+        whence = None if address is None else canonical_address(address)
         name_of = self._parts.sources.books.networks.name_of
 
-        def keep(it: Transaction) -> bool:
-            caller = it.caller
+        def wants(it: Transaction) -> bool:
+            link, peer = it.caller.network, it.caller.address
             return (
                 (instance is None or _instance_of(it) == instance)
                 and (status is None or it.status == status)
-                and (wanted is None or caller.address == wanted)
-                and (
-                    network is None
-                    or network in (caller.network, name_of(caller.network))
-                )
+                and (whence is None or peer == whence)
+                and (network is None or network in (link, name_of(link)))
             )
 
-        return self._requests(keep, min(limit, MOST), before)
+        return wants
 
     def steps(self, whom: str | None = None) -> Mapping[str, Any]:
         """
