@@ -657,8 +657,6 @@ class Exchange:
         proxy, request = self._proxy, self.request
         now = proxy.clock.seconds()
         status, took = self._status, now - self.since
-        if status:
-            proxy.counts[f"status-{status}"] += 1
         proxy.transactions.note(
             (
                 self.number,

@@ -110,7 +110,6 @@ class ReverseProxyResource:
     @ivar counts: What happened how often.
     @ivar transactions: What was asked lately.
     @ivar steps: How requests of those went that the operator watches.
-    @ivar _number: How many requests there were.
     @ivar _identities: The signed fields of those who asked, by all that is in them.
     @ivar _asking: The exchanges that Nova is being asked for.
     @ivar _asking_at: The same by network and address of who asks.
@@ -137,7 +136,6 @@ class ReverseProxyResource:
     counts: Counter[str] = field(factory=Counter, init=False)
     transactions: Transactions = field()
     steps: Steps = field(init=False)
-    _number: int = field(default=0, init=False)
     _identities: dict[tuple[str, str, str], IdentityFields] = field(
         factory=dict, init=False
     )
@@ -175,10 +173,9 @@ class ReverseProxyResource:
         """
         Provide C{Answerer.answer}.
         """
-        self.counts["requests"] += 1
+        number = self.counts["requests"] = self.counts["requests"] + 1
         now = self.clock.seconds()
         until = now + self._hold.of(request.target)
-        number = self._number = self._number + 1
         exchange = Exchange(request, caller, reply, self, number, now, until)
         if self.rates.allows(caller.holder, now):
             exchange.identify()
@@ -192,8 +189,12 @@ class ReverseProxyResource:
 
         @return: Plain values, ready for JSON.
         """
+        counts = Counter(self.counts)
+        for (_kind, status, _outcome), many in self.transactions.tally.items():
+            if status:
+                counts[f"status-{status}"] += many
         return {
-            "counts": dict(sorted(self.counts.items())),
+            "counts": dict(sorted(counts.items())),
             "asking": len(self._asking),
             "in_line": sum(len(line) for line in self._lines.values()),
             "pausing": len(self._awaiting),

@@ -613,9 +613,9 @@ class StatusTests(ScenarioTestCase):
         errors = [line for level, line in self.logged() if level == "error"]
         self.assertEqual(len(errors), 1)
         self.assertIn("metadata_proxy_shared_secret", errors[0])
-        self.assertEqual(self.chain.proxy.counts["status-503"], 2)
-        arrived = len(self.arrived_of())
-        self.assertEqual(self.chain.proxy.counts["signature-refused"], arrived)
+        counts = self.chain.proxy.describe()["counts"]
+        self.assertEqual(counts["status-503"], 2)
+        self.assertEqual(counts["signature-refused"], len(self.arrived_of()))
 
     def test_b13_unauthorized(self) -> None:
         """
