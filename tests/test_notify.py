@@ -6,15 +6,22 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from attrs import define
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import TestCase
 
 from mdproxy.notify import Asked, Notify, asked_by, make_notify, sentence_of
 from tests.secrecy import SecrecyTestCase
+from tests.twistd import Twistd, write_config
 
 
 class AskedTests(SecrecyTestCase):
@@ -357,3 +364,77 @@ class NotifyTests(SecrecyTestCase):
         }
         made = make_notify(environ, self.reactor, self.sentence)
         self.assertEqual(made._asked, Asked(environ["NOTIFY_SOCKET"], 4.0))
+
+
+class Hearing(DatagramProtocol):
+    """
+    Hears what systemd would be told.
+
+    @ivar heard: All of it.
+    """
+
+    def __init__(self) -> None:
+        """
+        Begin.
+        """
+        self.heard = ""
+        self._waiting: list[tuple[str, Deferred[None]]] = []
+
+    def datagramReceived(self, datagram: bytes, _address: Any) -> None:
+        """
+        Hear something.
+        """
+        self.heard += datagram.decode() + "\n"
+        waiting, self._waiting = self._waiting, []
+        for text, each in waiting:
+            if text in self.heard:
+                each.callback(None)
+            else:
+                self._waiting.append((text, each))
+
+    def hears(self, text: str) -> Deferred[None]:
+        """
+        Wait until something was told.
+        """
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((text, waiting))
+        return waiting
+
+
+class ProcessTests(TestCase):
+    """
+    The service as systemd starts it.
+    """
+
+    timeout = 60
+
+    async def test_told(self) -> None:
+        """
+        It is ready when its listeners are open and not before, says that it lives, and
+        tells of a reload and of its end.
+        """
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        place = f"{directory.name}/notify"
+        hearing = Hearing()
+        listening = cast(Any, reactor).listenUNIXDatagram(place, hearing)
+        self.addCleanup(listening.stopListening)
+        says = write_config(Path(self.mktemp()))
+        twistd = Twistd()
+        self.addCleanup(twistd.kill)
+        ready = hearing.hears("READY=1\nWATCHDOG=1\nSTATUS=")
+        process = twistd.execute(
+            [
+                *("/usr/bin/env", f"NOTIFY_SOCKET={place}", "WATCHDOG_USEC=100000"),
+                *(sys.executable, "-m", "twisted", "mdproxy"),
+                *("--config-file", str(says["config"])),
+            ]
+        )
+        await ready
+        socket.create_connection(("127.0.0.1", says["port"])).close()
+        await hearing.hears("\nWATCHDOG=1\nWATCHDOG=1\n")
+        process.signalProcess("HUP")
+        await hearing.hears("RELOADING=1\nREADY=1\n")
+        process.signalProcess("TERM")
+        await hearing.hears("STOPPING=1\n")
+        self.assertEqual(await twistd.ended, 0, twistd.said)
