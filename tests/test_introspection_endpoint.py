@@ -133,10 +133,12 @@ class _Operator(Protocol):
     """
     An operator who asks for the front page.
 
+    @ivar says: What is sent.
     @ivar came: What came back.
     @ivar lost: How the connection ended; C{None}: it has not.
     """
 
+    says: bytes = _GET
     came: bytes = b""
     lost: Failure | None = None
 
@@ -145,7 +147,7 @@ class _Operator(Protocol):
         Ask.
         """
         assert self.transport is not None
-        self.transport.write(_GET)
+        self.transport.write(self.says)
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -212,14 +214,16 @@ class TlsTests(_Certified):
         ((port, self.factory, _backlog, interface),) = self.reactor.tcpServers
         self.assertEqual((port, interface), (8085, "192.0.2.7"))
 
-    def visit(self, pair: KeyPair | None, newest: int | None = None) -> _Operator:
+    def visit(
+        self, pair: KeyPair | None, newest: int | None = None, says: bytes = _GET
+    ) -> _Operator:
         """
         Ask as an operator.
 
         @param pair: The certificate to show.
         @param newest: The newest version of TLS that is spoken.
         """
-        operator = _Operator()
+        operator = _Operator(says)
         tls = TLSMemoryBIOFactory(
             _ClientTls(pair, newest),
             True,
@@ -265,6 +269,18 @@ class TlsTests(_Certified):
         for newest in (None, SSL.TLS1_2_VERSION):
             self.expect_answer(self.visit(self.certificates.client, newest))
         self.assertEqual(self.logged(), [])
+
+    def test_same_origin(self) -> None:
+        """
+        A page that came by TLS may change something; one in clear may not, though its
+        name is the same.
+        """
+        for scheme, status in ((b"https", b"404"), (b"http", b"403")):
+            says = _GET.replace(b"GET", b"POST").replace(
+                b"\r\n\r\n", b"\r\nOrigin: %b://localhost\r\n\r\n" % scheme
+            )
+            operator = self.visit(self.certificates.client, says=says)
+            self.assertTrue(operator.came.startswith(b"HTTP/1.1 " + status), scheme)
 
     def test_others(self) -> None:
         """
