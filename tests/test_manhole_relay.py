@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
+from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -96,6 +98,11 @@ class RelayTests(SynchronousTestCase):
         """
         Where nobody listens it says so.
         """
-        self.assertRaises(ConnectionRefusedError, relay, str(self.path), self.source)
+        said = StringIO()
+        self.patch(sys, "stderr", said)
+        self.assertEqual(relay(str(self.path), self.source), 3)
         self.path.unlink()
-        self.assertRaises(FileNotFoundError, relay, str(self.path), self.source)
+        self.assertEqual(relay(str(self.path), self.source), 3)
+        first, second = said.getvalue().splitlines()
+        self.assertEqual(first, f"{self.path}: Connection refused")
+        self.assertEqual(second, f"{self.path}: No such file or directory")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import sys
 
 #: So many bytes are carried at a time.
 _PIECE = 65536
 
 
-def relay(path: str, source: int = 0, sink: int = 1) -> None:
+def relay(path: str, source: int = 0, sink: int = 1) -> int:
     """
     Carry bytes both ways until the other side ends.
 
@@ -22,16 +23,39 @@ def relay(path: str, source: int = 0, sink: int = 1) -> None:
     @param source: The descriptor that is read.
     @param sink: The descriptor that is written to.
 
-    @raise OSError: If nobody listens there, or either end breaks.
+    @return: An exit status: 0, or 3 where nobody can be reached there; standard error
+        then says why.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            _connect(line, path)
+            _carry(line, source, sink)
+    except BrokenPipeError:
+        # That is how ssh leaves.
+        return 0
+    except OSError as error:
+        print(f"{path}: {error.strerror}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _connect(line: socket.socket, path: str) -> None:
+    """
+    Connect to a path of any length (C{sun_path} has 108 bytes, unix(7)).
     """
     directory, name = os.path.split(os.path.abspath(path))
-    with socket.socket(socket.AF_UNIX) as line, selectors.SelectSelector() as selector:
-        # A path of any length (sun_path has 108 bytes, unix(7)).
-        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            line.connect(f"/proc/self/fd/{descriptor}/{name}")
-        finally:
-            os.close(descriptor)
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        line.connect(f"/proc/self/fd/{descriptor}/{name}")
+    finally:
+        os.close(descriptor)
+
+
+def _carry(line: socket.socket, source: int, sink: int) -> None:
+    """
+    Carry bytes both ways.
+    """
+    with selectors.SelectSelector() as selector:
         selector.register(source, selectors.EVENT_READ)
         selector.register(line, selectors.EVENT_READ)
         while True:
@@ -46,9 +70,5 @@ def relay(path: str, source: int = 0, sink: int = 1) -> None:
                 data = line.recv(_PIECE)
                 if not data:
                     return
-                try:
-                    while data:
-                        data = data[os.write(sink, data) :]
-                except BrokenPipeError:
-                    # That is how ssh leaves.
-                    return
+                while data:
+                    data = data[os.write(sink, data) :]
