@@ -33,12 +33,34 @@ class StatusTests(SynchronousTestCase):
             [
                 *("version", "since", "now", "ready", "configuration", "listeners"),
                 *("sources", "lookup", "upstream", "proxy", "front", "checks"),
+                "transactions",
             ],
         )
         self.assertEqual(status["version"], "1.2.3")
         self.assertEqual((status["since"], status["now"]), (EPOCH, EPOCH + 5))
         self.assertTrue(status["ready"]["ready"])
         self.assertEqual([s["name"] for s in status["sources"]], ["memory"])
+
+    def test_totals(self) -> None:
+        """
+        It has what all requests add up to.
+        """
+        host = Host()
+        self.assertEqual(
+            host.view.status()["transactions"],
+            {"tally": [], "refusals": [], "median": None, "p99": None},
+        )
+        for _ in range(3):
+            host.ask(status=404)
+        host.transactions.note_refusal("device", "unknown")
+        said = host.view.status()["transactions"]
+        (ended,) = said["tally"]
+        self.assertEqual(
+            ended, {"kind": "device", "status": 404, "outcome": "refused", "count": 3}
+        )
+        (refused,) = said["refusals"]
+        self.assertEqual(refused, {"kind": "device", "reason": "unknown", "count": 1})
+        self.assertLess(said["median"], said["p99"])
 
     def test_facts(self) -> None:
         """

@@ -23,7 +23,7 @@ from mdproxy.introspection.census import Census
 from mdproxy.introspection.parts import Parts
 from mdproxy.introspection.why import Why
 from mdproxy.model import Identity, canonical_address
-from mdproxy.transactions import Transaction
+from mdproxy.transactions import Transaction, Transactions
 
 #: What a secret that does not work means.
 _SECRET: Final = {
@@ -68,7 +68,9 @@ class View:
         @return: C{version}, C{since} (when the service was made),
             C{now}, C{ready} (L{readiness}), and what the parts' C{describe} say under
             C{configuration}, C{listeners}, C{sources}, C{lookup}, C{upstream},
-            C{proxy}, C{front} and C{checks}.
+            C{proxy}, C{front} and C{checks}; and C{transactions}: all requests since
+            the start, how they ended (C{tally}, C{refusals}) and how long they took
+            (C{median}, C{p99}).
         """
         parts = self._parts
         return {
@@ -84,6 +86,7 @@ class View:
             "proxy": parts.proxy.describe(),
             "front": parts.front.describe(),
             "checks": parts.checks.describe(),
+            "transactions": _totals(parts.proxy.transactions),
         }
 
     def readiness(self) -> Mapping[str, Any]:
@@ -326,6 +329,24 @@ def _instance_of(it: Transaction) -> str | None:
     Tell whose a request was.
     """
     return it.verdict.port.instance_id if isinstance(it.verdict, Identity) else None
+
+
+def _totals(transactions: Transactions) -> Mapping[str, Any]:
+    """
+    Put into words what all requests add up to.
+    """
+    return {
+        "tally": [
+            {"kind": kind, "status": status, "outcome": outcome, "count": count}
+            for (kind, status, outcome), count in sorted(transactions.tally.items())
+        ],
+        "refusals": [
+            {"kind": kind, "reason": reason, "count": count}
+            for (kind, reason), count in sorted(transactions.refusals.items())
+        ],
+        "median": transactions.total.quantile(0.5),
+        "p99": transactions.total.quantile(0.99),
+    }
 
 
 def _reasons(parts: Parts) -> Iterator[str]:
