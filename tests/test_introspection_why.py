@@ -188,7 +188,9 @@ class AgreementTests(WhyTestCase):
         """
         self.host.know(a_port(addresses=frozenset({"10.0.0.9"})))
         self.host.see(A)
-        text = self.agree("foreign-address")["sentence"]
+        found = self.agree("foreign-address")
+        text = found["sentence"]
+        self.assertIn("i-a's, whose port has 10.0.0.9,", found["lately"])
         self.assertIn("instance i-a's, whose port has 10.0.0.9, not 10.0.0.5", text)
         self.assertIn("answered 404 at last", text)
 
@@ -198,7 +200,9 @@ class AgreementTests(WhyTestCase):
         """
         self.host.know(a_port())
         self.host.see(B)
-        text = self.agree("mac-mismatch", B)["sentence"]
+        found = self.agree("mac-mismatch", B)
+        text = found["sentence"]
+        self.assertIn("belongs to instance i-a, whose", found["lately"])
         self.assertIn(f"belongs to instance i-a, whose port has the MAC {A}", text)
         self.assertIn(f"but {B} asks with it", text)
 

@@ -187,12 +187,11 @@ SHAPES: Final[Mapping[str, Schema]] = {
             "When it changed from one MAC to another, and from which.",
         ),
     ),
-    "Inventory": _object(
+    "Source": _object(
         **_SOURCE,
         knows=_about(_BOOLEAN, "Whether it can know this network at all."),
-        in_doubt=_BOOLEAN,
+        in_doubt=_about(_BOOLEAN, "Whether it may not know all of it now."),
     ),
-    "LeaseSource": _object(**_SOURCE),
     "Candidate": _object(
         network=_about(_TEXT, "The link."),
         called=_about(_TEXT, "What inventories call its network."),
@@ -217,8 +216,8 @@ SHAPES: Final[Mapping[str, Schema]] = {
             ports_by_address=_list(_ref("Port")),
             bridge_port=_maybe(_TEXT),
         ),
-        inventories=_list(_ref("Inventory")),
-        lease_sources=_list(_ref("LeaseSource")),
+        inventories=_list(_ref("Source")),
+        lease_sources=_list(_ref("Source")),
         lately=_about(_maybe(_TEXT), "What came of its latest request."),
         last=_list(_ref("Transaction")),
     ),

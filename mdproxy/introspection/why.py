@@ -19,7 +19,11 @@ from mdproxy.heard import HeardLink
 from mdproxy.interfaces import IInventory, ISource
 from mdproxy.introspection.parts import Parts
 from mdproxy.introspection.sentences import account_of, rule_of
-from mdproxy.lookup.verdicts import lease_in_words, verdict_in_words
+from mdproxy.lookup.verdicts import (
+    facts_in_words,
+    lease_in_words,
+    verdict_in_words,
+)
 from mdproxy.model import canonical_address
 from mdproxy.transactions import Transaction, Transactions
 
@@ -93,7 +97,11 @@ class Freshness:
         """
         Tell how fresh those are that know a network's leases.
         """
-        return [_source(said) for each, said in self._leases if each.knows(called)]
+        return [
+            {**_source(said), "knows": True, "in_doubt": False}
+            for each, said in self._leases
+            if each.knows(called)
+        ]
 
 
 @frozen
@@ -382,7 +390,8 @@ class Why:
             f"{it.total:.3f} s ({it.outcome})"
         )
         if it.verdict is not None:
-            words = verdict_in_words(it.verdict)
+            facts = self._parts.lookup.facts(it.caller)
+            words = {**verdict_in_words(it.verdict), "facts": facts_in_words(facts)}
             text += f"; it was {words['verdict']}, {words['reason']}"
             if words["verdict"] == "refused":
                 text += f". {account_of(words, called)}"
