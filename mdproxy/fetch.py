@@ -181,26 +181,27 @@ def explain_failure(error: UpstreamError) -> str:
 
     @param error: Why there is none.
     """
+    problem = str(error).rstrip(".")
     if isinstance(error, UpstreamTlsFailed):
         return (
-            f"No TLS connection with Nova: {error}. See auth_ca_cert (who may sign "
+            f"No TLS connection with Nova: {problem}. See auth_ca_cert (who may sign "
             "Nova's certificate), nova_metadata_host (the name it must be for), "
             "nova_client_cert and nova_client_priv_key (what Nova may want from us), "
             "and whether this port speaks TLS at all."
         )
     if isinstance(error, UpstreamTimedOut):
         return (
-            f"Nova took the request and is silent: {error}. See Nova's log, and "
+            f"Nova took the request and is silent: {problem}. See Nova's log, and "
             "whether its port speaks TLS."
         )
     if isinstance(error, UpstreamBroken):
         return (
-            f"What answers there breaks off or does not speak HTTP: {error}. Is it "
+            f"What answers there breaks off or does not speak HTTP: {problem}. Is it "
             "Nova's metadata API, and does it speak TLS (nova_metadata_protocol = "
             "https)?"
         )
     return (
-        f"No connection to Nova: {error}. See nova_metadata_host, nova_metadata_port, "
+        f"No connection to Nova: {problem}. See nova_metadata_host, nova_metadata_port, "
         "nova_metadata_protocol and whether Nova's metadata API runs."
     )
 

@@ -111,12 +111,13 @@ class JudgeTests(SynchronousTestCase):
         Without an answer nothing is known of the secret, and it is told what to see to.
         """
         for error, words in (
-            (UpstreamUnavailable("refused"), "No connection to Nova: refused"),
+            (UpstreamUnavailable("refused."), "No connection to Nova: refused."),
             (UpstreamTlsFailed("expired"), "No TLS connection with Nova: expired"),
         ):
             told = judge_failure(error)
             self.assertEqual((told.secret, told.reached), ("unknown", False))
-            self.assertIn(words, told.advice)
+            self.assertIn(words, told.text)
+            self.assertTrue(told.advice.startswith("See "), told.advice)
 
     def test_several(self) -> None:
         """

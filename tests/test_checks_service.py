@@ -201,7 +201,7 @@ class SecretTests(ChecksCase):
         self.nova.refusing = {"a", "fd00::1"}
         self.start()
         self.assertEqual(self.asked(), 2)
-        self.assertIn("No connection", self.checks.findings[0].advice)
+        self.assertIn("No connection", self.checks.findings[0].text)
         self.nova.wait(40)
         self.assertIn(self.asked(), range(6, 12))
         self.nova.refusing = set()

@@ -45,6 +45,26 @@ class Finding:
         }
 
 
+@frozen
+class Group:
+    """
+    Findings about one subject.
+
+    @ivar title: The subject.
+    @ivar findings: What was found.
+    """
+
+    title: str
+    findings: tuple[Finding, ...]
+
+    def describe(self) -> dict[str, object]:
+        """
+        Put it into plain values, ready for JSON.
+        """
+        findings = [finding.describe() for finding in self.findings]
+        return {"title": self.title, "findings": findings}
+
+
 def worst(findings: Iterable[Finding]) -> Verdict:
     """
     Sum up what was found.

@@ -10,6 +10,7 @@ only the instance is missing, 400 where a header did not arrive.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, Literal
 from uuid import uuid4
@@ -23,6 +24,9 @@ from mdproxy.signing import Signer
 
 #: What an endpoint says to our signature; C{unknown}: it did not come to that.
 Secret = Literal["right", "wrong", "mangled", "unknown"]
+
+#: Where in an explanation the advice begins.
+_ADVICE: Final = re.compile(r"(?<=\.) (?=See |Is it )")
 
 _TARGET: Final = b"/openstack/latest/meta_data.json"
 
@@ -101,8 +105,8 @@ def judge_failure(error: UpstreamError) -> Told:
 
     @param error: Why there is none.
     """
-    text = "There is no answer, so nobody knows whether the secret is right."
-    return Told("unknown", text, explain_failure(error), reached=False)
+    text, *advice = _ADVICE.split(explain_failure(error), maxsplit=1)
+    return Told("unknown", text, " ".join(advice), reached=False)
 
 
 def summed_up(secrets: Iterable[Secret]) -> Secret:
