@@ -14,16 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
 from mdproxy.interfaces import SourceState
-from mdproxy.introspection.census import Census
 from mdproxy.introspection.parts import Parts
-from mdproxy.introspection.why import Why
 from mdproxy.model import Identity, canonical_address
 from mdproxy.transactions import Transaction, Transactions
+
+if TYPE_CHECKING:
+    from mdproxy.introspection.census import Census
+    from mdproxy.introspection.why import Why
 
 #: What a secret that does not work means.
 _SECRET: Final = {
@@ -44,22 +46,44 @@ class View:
 
     @ivar _parts: What is looked at.
     @ivar _since: When it was made, which is when the service was.
-    @ivar _why: Collects the evidence on addresses.
-    @ivar _census: Lists networks and instances.
+    @ivar _made: What it asks, as far as it was needed.
     """
 
     _parts: Parts
     _since: float = field(init=False)
-    _why: Why = field(init=False)
-    _census: Census = field(init=False)
+    _made: dict[str, Any] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         """
-        Make what it asks.
+        Begin to be.
         """
         self._since = self._parts.wall()
-        self._why = Why(self._parts)
-        self._census = Census(self._parts, self._why)
+
+    @property
+    def _why(self) -> Why:
+        """
+        Make what collects the evidence on addresses, or find it made.
+        """
+        if "why" not in self._made:
+            # Where nobody asks it need not be in memory.
+            from mdproxy.introspection.why import Why
+
+            self._made["why"] = Why(self._parts)
+        why: Why = self._made["why"]
+        return why
+
+    @property
+    def _census(self) -> Census:
+        """
+        Make what lists networks and instances, or find it made.
+        """
+        if "census" not in self._made:
+            # Where nobody asks it need not be in memory.
+            from mdproxy.introspection.census import Census
+
+            self._made["census"] = Census(self._parts, self._why)
+        census: Census = self._made["census"]
+        return census
 
     def status(self) -> Mapping[str, Any]:
         """
