@@ -30,7 +30,6 @@ from mdproxy.http.client import (
 )
 from mdproxy.ini import printable
 from mdproxy.interfaces import IExchange, IUpstream
-from mdproxy.inventory.listing import read_listing
 from mdproxy.model import Malformed, Request, ResponseHead
 from mdproxy.pool import make_upstream
 from mdproxy.signing import Signer
@@ -345,6 +344,9 @@ def project_of(config: Config, instance: str) -> str:
     """
     if "static" not in config.inventories:
         raise ProjectUnknown("there is no static inventory to look it up in")
+    # YAML is only for who has such an inventory, and the service asks Nova by Fetch, too.
+    from mdproxy.inventory.listing import read_listing
+
     path = config.static_path
     try:
         data, _ = read_file(path, MAX_SIZE)

@@ -166,7 +166,7 @@ def judge_files(name: str, limit: int | None, used: int | None, most: int) -> Fi
     return Finding(name, "ok", text)
 
 
-def judge_neighbours(family: str, most: int | None, many: bool) -> Finding:
+def judge_neighbours(family: str, most: int, many: bool) -> Finding:
     """
     Tell whether the kernel's table of neighbours is large enough.
 
@@ -175,8 +175,6 @@ def judge_neighbours(family: str, most: int | None, many: bool) -> Finding:
     @param many: Whether there may be hundreds of networks.
     """
     name = f"net.{family}.neigh.default.gc_thresh3"
-    if most is None:
-        return Finding(name, "note", "It can't be read.")
     if many and most < _NEIGHBOURS:
         return Finding(
             name,

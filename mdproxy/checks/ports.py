@@ -125,9 +125,9 @@ def judge_port(
         name,
         "wrong",
         f"{who} holds {where}, so mdproxy can't listen there.",
-        "End it. Neutron's haproxies end with their agent's metadata switched off: "
-        "enable_metadata_proxy (l3), enable_isolated_metadata and force_metadata "
-        "(DHCP), or without the OVN metadata agent.",
+        "If it is haproxy of Neutron's: let its agents start one that does nothing in "
+        "its place (docs/install/neutron.md), leave their metadata options on, for they "
+        "give instances the route, and end this one. If it is another, end it.",
     )
 
 

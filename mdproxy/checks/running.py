@@ -155,8 +155,8 @@ def _checks(findings: Iterable[Mapping[str, Any]]) -> Iterable[Finding]:
     for it in findings:
         verdict = it.get("verdict")
         if verdict in ("ok", "note", "wrong"):
-            words = (_said(it.get(k)) for k in ("name", "text", "advice"))
-            name, text, advice = words
+            words = (str(it.get(k)) for k in ("name", "text", "advice"))
+            name, text, advice = (printable(word, 2000) for word in words)
             yield Finding(name, cast(Verdict, verdict), text, advice)
 
 
@@ -164,4 +164,4 @@ def _said(value: Any) -> str:
     """
     Repeat what the service says, so that no terminal obeys it.
     """
-    return printable(str(value), 1000)
+    return printable(str(value).rstrip("."), 1000)

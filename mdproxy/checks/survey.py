@@ -171,7 +171,9 @@ def survey_host(config: Config, service: Service) -> list[Finding]:
     ]
     for family in ("ipv4", "ipv6"):
         most = number_in(f"sys/net/{family}/neigh/default/gc_thresh3")
-        findings.append(kernel.judge_neighbours(family, most, many))
+        # The kernel shows it in the first network namespace alone.
+        if most is not None:
+            findings.append(kernel.judge_neighbours(family, most, many))
     if pid is None:
         # A unit's own limit counts for the service; this is all that is known.
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
