@@ -40,7 +40,7 @@ from mdproxy.listener_config import ListenerConfig, SocketConfig
 from mdproxy.model import Caller, Evidence, Identity, Port, Reason, Refusal
 from mdproxy.nova_config import Endpoint
 from mdproxy.transactions import RequestIds, Transactions
-from tests.measured import Host, MeasuredProxy, a_listener
+from tests.measured import Host, MeasuredProxy, Saying, a_listener
 from tests.visiting import Line, Said
 
 _SAMPLES = Path(__file__).parent / "data" / "contrail"
@@ -69,12 +69,13 @@ def some_parts(
     """
     transactions = Transactions(RequestIds.draw(Random(1)), lambda: 100.0, lambda: _NOW)
     proxy = MeasuredProxy(transactions=transactions)
-    host = Host(listeners=[a_listener(accepted=0)], proxy=proxy)
+    host = Host(proxy=proxy)
+    listening: Any = Saying([a_listener(accepted=0)])
     config = SimpleNamespace(
         listeners=listeners, upstream=SimpleNamespace(endpoints=endpoints)
     )
     reload: Any = SimpleNamespace(config=config)
-    return evolve(host.parts(), reload=reload), proxy
+    return evolve(host.parts(), reload=reload, listening=listening), proxy
 
 
 def note(
@@ -207,7 +208,9 @@ class CounterTests(SynchronousTestCase):
         The connections of all listeners are counted together.
         """
         listeners = [a_listener(accepted=3), a_listener(accepted=4), {"name": "x"}]
-        self.assertEqual(Counters.of(Host(listeners=listeners).parts()).sessions, 7)
+        listening: Any = Saying(listeners)
+        parts = evolve(Host().parts(), listening=listening)
+        self.assertEqual(Counters.of(parts).sessions, 7)
 
     def test_never_negative(self) -> None:
         """

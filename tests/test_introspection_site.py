@@ -18,6 +18,7 @@ from twisted.web.server import NOT_DONE_YET
 from mdproxy.introspection.guard import FIELDS, MOST_BODY, Guard
 from mdproxy.introspection.site import (
     HEAD,
+    LONGEST_REST,
     MOST,
     MOST_REMOTE,
     PATIENCE,
@@ -31,6 +32,9 @@ from tests.visiting import Line, Said
 _JSON = b"Content-Type: application/json\r\n"
 _FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 _MARK = b"X-Mdproxy: 1\r\n"
+
+#: How long a slow page takes, in seconds.
+_SLOW = 0.125
 
 
 class _Page(Resource):
@@ -85,9 +89,11 @@ class _SiteTestCase(SecrecyTestCase):
         self.clock = Clock()
         self.made = 0
         self.live: list[Any] = []
+        self.slow = 0
+        self.slowness = _SLOW
         self.site = make_site(
             {
-                frozenset({b"", b"page", b"bad", b"odd", b"live"}): self.make,
+                frozenset({b"", b"page", b"bad", b"odd", b"live", b"slow"}): self.make,
                 frozenset({b"form"}): lambda: {b"form": _Form()},
             },
             Guard(),
@@ -108,12 +114,18 @@ class _SiteTestCase(SecrecyTestCase):
             self.live.append(request)
             return NOT_DONE_YET
 
+        def slow(_request: Any) -> bytes:
+            self.slow += 1
+            self.clock.rightNow += self.slowness
+            return b"slow"
+
         return {
             b"": _Page(lambda _: b"front"),
             b"page": _Page(lambda _: b"a page"),
             b"bad": _Page(fail),
             b"odd": _Page(lambda _: None),
             b"live": _Page(live),
+            b"slow": _Page(slow),
         }
 
     def ask(
@@ -411,6 +423,56 @@ class LimitTests(_SiteTestCase):
         self.clock.advance(PATIENCE)
         self.assertFalse(line.is_open)
         self.assertEqual(self.logged(), [])
+
+    def test_turns(self) -> None:
+        """
+        While answers take long, others wait for as long as the one before took; whoever
+        goes away meanwhile is not answered at all.
+        """
+        ask = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        lines = [Line.to(self.site) for _ in range(4)]
+        for line in lines:
+            line.say(ask)
+
+        def answered() -> list[bool]:
+            return [bool(line.transport.value()) for line in lines]
+
+        self.assertEqual(answered(), [True, False, False, False])
+        lines[1].lose()
+        self.clock.advance(_SLOW * 0.9)
+        self.assertEqual(self.slow, 1)
+        self.clock.advance(_SLOW * 0.2)
+        self.assertEqual(answered(), [True, False, True, False])
+        self.clock.advance(_SLOW)
+        self.assertEqual(answered(), [True, False, True, True])
+        self.assertEqual(self.slow, 3)
+        self.clock.advance(_SLOW)
+        self.assertEqual(self.ask().status, 200)
+
+    def test_longest_rest(self) -> None:
+        """
+        An answer that took very long keeps nobody waiting for as long.
+        """
+        self.slowness = 100 * LONGEST_REST
+        line, other = Line.to(self.site), Line.to(self.site)
+        line.say(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        other.say(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.clock.advance(LONGEST_REST)
+        self.assertIn(b"a page", other.transport.value())
+
+    def test_many_in_one(self) -> None:
+        """
+        Many requests on one connection are answered in their order, and others' are
+        answered between them.
+        """
+        ask = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        many, other = Line.to(self.site), Line.to(self.site)
+        many.say(ask * 500)
+        other.say(ask)
+        self.clock.pump([_SLOW * 1.1] * 3)
+        self.assertIn(b"slow", other.transport.value())
+        self.clock.pump([_SLOW * 1.1] * 1000)
+        self.assertEqual(many.transport.value().count(b"slow"), 500)
 
     def test_idle(self) -> None:
         """

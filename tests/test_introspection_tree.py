@@ -4,6 +4,8 @@ Tests for L{mdproxy.introspection.tree}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +15,7 @@ from mdproxy.introspection.site import make_site
 from mdproxy.introspection.tree import CONTRAIL, pages_of
 from mdproxy.introspection.view import View
 from mdproxy.operator_config import IntrospectionConfig
-from tests.measured import Host
+from tests.measured import Host, Saying
 from tests.visiting import Line, Said
 
 #: As it is if nobody says anything.
@@ -41,7 +43,8 @@ class TreeTests(SynchronousTestCase):
 
         @return: The status.
         """
-        parts = Host().parts()
+        listening: Any = Saying([])
+        parts = evolve(Host().parts(), listening=listening)
         site = make_site(pages_of(parts, View(parts), config), Guard(), Clock())
         head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         return Said.read(Line.to(site).say(head.encode())).status

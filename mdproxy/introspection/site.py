@@ -10,12 +10,14 @@ for one, so that what they need is not in memory on hosts where nobody looks.
 Limits: L{MOST} connections, L{MOST_REMOTE} of them from one other host; L{PATIENCE}
 seconds from the connection, or from the end of the last answer, to the end of a
 request; L{HEAD} bytes for a request's head and L{MOST_BODY} for its body.  An answer
-may take as long as it wants (live pages do).
+may take as long as it wants (live pages do); requests are answered one after the other,
+and work on them is no more than half of all.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from ipaddress import ip_address
@@ -55,6 +57,9 @@ MOST_REMOTE: Final = 16
 
 #: For so many seconds a request may be on its way, and a connection idle.
 PATIENCE: Final = 30.0
+
+#: After an answer that took long the next one waits for as long, in seconds at most.
+LONGEST_REST: Final = 1.0
 
 #: How long the head of a request may be, in bytes.
 HEAD: Final = 8192
@@ -201,10 +206,18 @@ class GuardedRequest(SiteRequest):
 
     def process(self) -> None:
         """
-        Answer, now that the request is whole.
+        Answer in its turn, now that the request is whole.
         """
         channel: Any = self.channel
         self.site = channel.site
+        self.site.take_turn(self._answer)
+
+    def _answer(self) -> None:
+        """
+        Answer, unless the client has gone meanwhile.
+        """
+        if self.channel is None:
+            return
         for name, value in FIELDS.items():
             self.setHeader(name, value)
         self.setHeader(b"date", datetimeToString())
@@ -378,6 +391,8 @@ class OperatorsSite(Site):
         self.guard = guard
         self.connections: set[OperatorsChannel] = set()
         self._seldom = Seldom()
+        self._turns: deque[Callable[[], None]] = deque()
+        self._rested = clock.seconds()
 
     def startFactory(self) -> None:
         """
@@ -402,6 +417,36 @@ class OperatorsSite(Site):
         channel.peer = peer
         self.connections.add(channel)
         return channel
+
+    def take_turn(self, answer: Callable[[], None]) -> None:
+        """
+        Answer a request, now or when this thread has worked for instances for as long
+        as it took to answer the one before.
+
+        However much operators ask, what instances get takes twice as long at most.
+
+        @param answer: Answers it.
+        """
+        self._turns.append(answer)
+        if len(self._turns) == 1:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """
+        Answer those that wait, the first that came first.
+        """
+        while self._turns:
+            began = self.reactor.seconds()
+            if began < self._rested:
+                self.reactor.callLater(self._rested - began, self._go_on)
+                return
+            try:
+                self._turns[0]()
+            except Exception:
+                self.tell_fault(Failure())
+            ended = self.reactor.seconds()
+            self._rested = ended + min(ended - began, LONGEST_REST)
+            self._turns.popleft()
 
     def _taken_by(self, peer: str | None) -> int:
         """
