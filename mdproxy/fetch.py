@@ -200,8 +200,8 @@ def explain_failure(error: UpstreamError) -> str:
             "https)?"
         )
     return (
-        f"No connection to Nova: {problem}. See nova_metadata_host, nova_metadata_port, "
-        "nova_metadata_protocol and whether Nova's metadata API runs."
+        f"No connection to Nova: {problem}. See nova_metadata_host, "
+        "nova_metadata_port, nova_metadata_protocol and whether Nova's metadata API runs."
     )
 
 
@@ -344,7 +344,7 @@ def project_of(config: Config, instance: str) -> str:
     """
     if "static" not in config.inventories:
         raise ProjectUnknown("there is no static inventory to look it up in")
-    # YAML is only for who has such an inventory, and the service asks Nova by Fetch, too.
+    # YAML is for who has such an inventory; the service asks Nova by Fetch, too.
     from mdproxy.inventory.listing import read_listing
 
     path = config.static_path

@@ -126,7 +126,7 @@ def judge_port(
         "wrong",
         f"{who} holds {where}, so mdproxy can't listen there.",
         "If it is haproxy of Neutron's: let its agents start one that does nothing in "
-        "its place (docs/install/neutron.md), leave their metadata options on, for they "
+        "its place (docs/install/neutron.md), leave their metadata options on, which "
         "give instances the route, and end this one. If it is another, end it.",
     )
 
