@@ -201,7 +201,8 @@ def explain_failure(error: UpstreamError) -> str:
         )
     return (
         f"No connection to Nova: {problem}. See nova_metadata_host, "
-        "nova_metadata_port, nova_metadata_protocol and whether Nova's metadata API runs."
+        "nova_metadata_port, nova_metadata_protocol and whether Nova's metadata API "
+        "runs."
     )
 
 
