@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-#: How often systemd is told how things are, in seconds, where it doesn't watch.
-_PAUSE: Final = 15.0
+#: At least so often systemd is told how things are, in seconds, where that has changed.
+_PAUSE: Final = 5.0
 #: As much of a sentence as C{systemctl status} has room for.
 _LONG: Final = 200
 
@@ -173,7 +173,7 @@ class Notify(Service):
         What did not arrive is said again the next time.
         """
         beat = self._asked.beat
-        self._again = self._reactor.callLater(beat or _PAUSE, self._beat)
+        self._again = self._reactor.callLater(min(beat or _PAUSE, _PAUSE), self._beat)
         lines = [] if self._ready else ["READY=1"]
         if beat is not None:
             lines.append("WATCHDOG=1")

@@ -210,10 +210,10 @@ class NotifyTests(SecrecyTestCase):
         self.start()
         self.run_reactor()
         self.heard()
-        self.reactor.advance(15)
+        self.reactor.advance(5)
         self.assertEqual(self.heard(), [])
         self.how = "Nova is away\nREADY=1"
-        self.reactor.pump([15, 15])
+        self.reactor.pump([5, 5])
         self.assertEqual(self.heard(), ["STATUS=Nova is away\\nREADY=1"])
 
     def test_lives(self) -> None:
