@@ -129,7 +129,7 @@ def client_tls(
     if insecure:
         context.set_verify(SSL.VERIFY_NONE, None)
     else:
-        context.set_verify(SSL.VERIFY_PEER, _note_refusal)
+        context.set_verify(SSL.VERIFY_PEER, note_refusal)
         trust(context, ca)
     if certificate is not None:
         present(context, certificate, key or certificate)
@@ -194,11 +194,18 @@ def _content(path: str | None) -> bytes:
         return b""
 
 
-def _note_refusal(
+def note_refusal(
     connection: SSL.Connection, _certificate: object, error: int, _depth: int, ok: int
 ) -> bool:
     """
-    Keep why OpenSSL refuses a certificate, for its own error doesn't say.
+    Keep why OpenSSL refuses a certificate, for its own error doesn't say; this is what
+    C{set_verify} takes.
+
+    @param connection: Whose other end has the certificate.
+    @param error: What X509_verify_cert says, by number.
+    @param ok: Whether OpenSSL takes it.
+
+    @return: The same.
     """
     if not ok:
         _refusals[connection] = _VERIFY_ERRORS.get(error, f"verification error {error}")

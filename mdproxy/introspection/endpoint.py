@@ -36,7 +36,7 @@ from zope.interface import implementer
 from mdproxy.config import Config, ConfigError
 from mdproxy.operator_config import IntrospectionConfig
 from mdproxy.reload import Change
-from mdproxy.tls import TlsMisconfigured, present, trust
+from mdproxy.tls import TlsMisconfigured, note_refusal, present, trust
 
 #: An endpoint that somebody else has is tried again after so many seconds.
 _PAUSE: Final = 5.0
@@ -80,19 +80,10 @@ class Papers:
             # Browsers then offer those certificates only that we would take.
             context.load_client_ca(os.fsencode(self.client_ca))
             context.set_verify(
-                SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _agree
+                SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_refusal
             )
         present(context, self.certificate, self.key)
         return context
-
-
-def _agree(
-    _connection: SSL.Connection, _certificate: object, _error: int, _depth: int, ok: int
-) -> bool:
-    """
-    Take what OpenSSL says of a certificate.
-    """
-    return bool(ok)
 
 
 def papers_of(config: IntrospectionConfig) -> Papers | None:

@@ -352,7 +352,9 @@ class OperatorsChannel(HTTPChannel):
         """
         self.site.connections.discard(self)
         if isinstance(reason.value, SSL.Error):
-            self.site.tell_trouble(describe_failure(reason.value, None))
+            transport: Any = self.transport
+            tls = transport.getHandle()
+            self.site.tell_trouble(describe_failure(reason.value, tls, "its client"))
         super().connectionLost(reason)
 
 
