@@ -27,6 +27,7 @@ today = " "
 html_theme = "alabaster"
 html_title = "mdproxy"
 html_copy_source = False
+html_show_copyright = False
 html_show_sourcelink = False
 html_theme_options = {
     "description": "The metadata proxy for OpenStack hypervisors",

@@ -219,8 +219,8 @@ def reasons() -> str:
         parts.append(f"### {word.capitalize()}\n")
         for (verdict, reason), text in MEANINGS.items():
             if verdict == word:
-                named = re.sub(r"{(\w+)}", lambda name: name[1].upper(), text)
-                parts += [f"`{reason.value}`", f": {plain(named)}\n"]
+                named = re.sub(r"\\{([\w\\]+)\\}", r"*\1*", plain(text))
+                parts += [f"`{reason.value}`", f": {named}\n"]
     return "\n".join(parts)
 
 
