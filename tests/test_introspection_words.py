@@ -165,7 +165,7 @@ class PlainTests(SynchronousTestCase):
         Numbers are grouped, and what nobody knows is a dash.
         """
         self.assertEqual(number(1234567), "1,234,567")
-        self.assertEqual(number(0.12345), "0.123")
+        self.assertEqual(number(0.12345), "0.12")
         self.assertEqual(number(None), "\u2013")
 
     def test_any_value(self) -> None:

@@ -167,7 +167,9 @@ def number(value: float | None) -> str:
     """
     if value is None:
         return "\u2013"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+    if isinstance(value, int) or value >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.2g}"
 
 
 def plain(value: Any) -> str:

@@ -94,8 +94,8 @@
       say(count());
       soon();
     });
-    source.addEventListener("message", soon);
     source.addEventListener("transaction", soon);
+    source.addEventListener("missed", soon);
     source.addEventListener("error", () => {
       say(
         source?.readyState === EventSource.CLOSED
