@@ -264,9 +264,14 @@ class ChangingTests(ApiTestCase):
         ):
             how = {"method": "POST", "fields": _FORM, "body": body}
             self.assertEqual(self.refused("/api/v1/watch", **how), name, body)
-        for body in ("[]", "{", '{"instance": {}}', "null", '{"instance": ["i-a"]}'):
+        for body, name in (
+            *(("[]", None), ("{", None), ("null", None)),
+            *(('{"instance": {}}', "instance"), ('{"instance": false}', "instance")),
+            *(('{"seconds": 5}', "instance"), ("{}", "instance")),
+            ('{"instance": "i-a", "seconds": "5"}', "seconds"),
+        ):
             how = {"method": "POST", "fields": _JSON, "body": body}
-            self.assertIsNone(self.refused("/api/v1/watch", **how))
+            self.assertEqual(self.refused("/api/v1/watch", **how), name, body)
         how = {"method": "POST", "fields": _FORM, "body": "instance=i-b"}
         self.assertIsNone(self.refused("/api/v1/watch?instance=i-a", **how))
         self.assertEqual(self.read("/api/v1/steps")["watched"], {})

@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.introspection.parameters import BadParameter, Parameter, read_query
+from mdproxy.introspection.parameters import (
+    BadParameter,
+    Parameter,
+    read_json,
+    read_query,
+)
 
 NAME = Parameter("name", "A name.", least=1, most=10)
 COUNT = Parameter("count", "How many.", "integer", least=1, most=100, default=7)
@@ -82,7 +87,7 @@ class ReadQueryTests(SynchronousTestCase):
         What is no plain number is refused.
         """
         for value in (
-            *(b"x", b"1e3", b"0x1", b"+-1", b"--1", b".5", b"5.", b"1_0", b"inf"),
+            *(b"x", b"1e", b"0x1", b"+-1", b"--1", b".5", b"5.", b"1_0", b"inf"),
             *(b"nan", b"%D9%A3", b"1.2.3", b"9" * 33, b"%20", b"1%00"),
         ):
             for name in (b"count", b"time"):
@@ -90,9 +95,13 @@ class ReadQueryTests(SynchronousTestCase):
                 self.assertEqual(
                     self.refused(name + b"=" + value), (name.decode(), problem), value
                 )
-        self.assertEqual(
-            self.refused(b"count=1.5"), ("count", "count has to be a whole number")
-        )
+        for value in (b"1.5", b"1e1", b"1.0"):
+            self.assertEqual(
+                self.refused(b"count=" + value),
+                ("count", "count has to be a whole number"),
+            )
+        self.assertEqual(read_query(b"time=2.5e-1", ALL)["time"], 0.25)
+        self.assertEqual(self.refused(b"time=1e999")[0], "time")
 
     def test_required(self) -> None:
         """
@@ -135,3 +144,58 @@ class ReadQueryTests(SynchronousTestCase):
             read_query(b"name=zqzqz" + query, ALL)
         except BadParameter as error:
             self.assertNotIn("zqzqz", str(error))
+
+
+class ReadJsonTests(SynchronousTestCase):
+    """
+    Tests for L{read_json}.
+    """
+
+    def test_values(self) -> None:
+        """
+        Values are what they are in JSON, in the same bounds.
+        """
+        self.assertEqual(
+            read_json(b'{"name": "a", "count": 5, "time": 2.5e-05}', ALL),
+            {"name": "a", "count": 5, "time": 2.5e-05},
+        )
+        nothing = {"name": None, "count": 7, "time": None}
+        self.assertEqual(read_json(b"", ALL), nothing)
+        self.assertEqual(read_json(b"{}", ALL), nothing)
+
+    def test_refused(self) -> None:
+        """
+        Anything else is refused by name.
+        """
+        for body, name in (
+            (b'{"name": 5}', "name"),
+            (b'{"name": true}', "name"),
+            (b'{"name": null}', "name"),
+            (b'{"name": ""}', "name"),
+            (b'{"count": "5"}', "count"),
+            (b'{"count": false}', "count"),
+            (b'{"count": 5.0}', "count"),
+            (b'{"count": 1e999}', "count"),
+            (b'{"count": NaN}', "count"),
+            (b'{"count": []}', "count"),
+            (b'{"time": 11}', "time"),
+            (b'{"more": 1}', None),
+            (b"[]", None),
+            (b"{", None),
+            (b"\xff", None),
+            (b"[" * 100_000, None),
+        ):
+            error = self.assertRaises(BadParameter, read_json, body, ALL)
+            self.assertEqual(error.name, name, body)
+
+    def test_ids(self) -> None:
+        """
+        An id is one as inventories have them.
+        """
+        whose = Parameter("whose", "Whose.", "id")
+        self.assertEqual(read_query(b"whose=i-1.a_b", [whose]), {"whose": "i-1.a_b"})
+        for text in (b"-x", b"a%2Fb", b"a%0A", b"%C3%A9", b"x" * 256):
+            error = self.assertRaises(
+                BadParameter, read_query, b"whose=" + text, [whose]
+            )
+            self.assertEqual(error.name, "whose")

@@ -188,9 +188,7 @@ class AgreementTests(WhyTestCase):
         """
         self.host.know(a_port(addresses=frozenset({"10.0.0.9"})))
         self.host.see(A)
-        found = self.agree("foreign-address")
-        text = found["sentence"]
-        self.assertIn("i-a's, whose port has 10.0.0.9,", found["lately"])
+        text = self.agree("foreign-address")["sentence"]
         self.assertIn("instance i-a's, whose port has 10.0.0.9, not 10.0.0.5", text)
         self.assertIn("answered 404 at last", text)
 
@@ -200,9 +198,7 @@ class AgreementTests(WhyTestCase):
         """
         self.host.know(a_port())
         self.host.see(B)
-        found = self.agree("mac-mismatch", B)
-        text = found["sentence"]
-        self.assertIn("belongs to instance i-a, whose", found["lately"])
+        text = self.agree("mac-mismatch", B)["sentence"]
         self.assertIn(f"belongs to instance i-a, whose port has the MAC {A}", text)
         self.assertIn(f"but {B} asks with it", text)
 
@@ -283,6 +279,21 @@ class AgreementTests(WhyTestCase):
         self.assertEqual(found["last"][0]["reason"], "frame-mismatch")
         self.assertIn(f"opened by {B}, but the neighbour", found["lately"])
         self.assertIn(f"points to {A}", found["lately"])
+
+    def test_lately(self) -> None:
+        """
+        What came of the latest request is explained where that would be another matter
+        now, with names; and not twice where it is the same.
+        """
+        self.host.know(a_port(addresses=frozenset({"10.0.0.9"})))
+        self.host.see(A)
+        self.host.ask(status=404)
+        self.assertTrue(self.only()["lately"].endswith("refused, foreign-address."))
+        self.host.clock.advance(10)
+        self.host.see(B)
+        text = self.only()["lately"]
+        self.assertIn("instance i-a's, whose port has 10.0.0.9, not 10.0.0.5.", text)
+        self.assertNotIn("answered 404 at last", text)
 
 
 class CandidatesTests(WhyTestCase):

@@ -13,20 +13,22 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from mdproxy.introspection.answers import refuse, say
+from mdproxy.introspection.guard import media_type
 from mdproxy.introspection.live import Live, Tail
 from mdproxy.introspection.parameters import (
     BadParameter,
     Parameter,
-    check,
+    read_form,
+    read_json,
     read_query,
 )
 from mdproxy.introspection.parts import Parts
-from mdproxy.introspection.site import BadForm, form_of
+from mdproxy.introspection.site import BadForm, GuardedRequest, form_of
 from mdproxy.introspection.view import MOST, PAGE, View
 from mdproxy.model import Malformed
 from mdproxy.steps import LONGEST, TooManyWatched
@@ -34,12 +36,15 @@ from mdproxy.steps import LONGEST, TooManyWatched
 #: Answers an operation; C{None}: there is no such thing.
 Answer = Callable[[View, Mapping[str, Any]], Any]
 
-_INSTANCE: Final = Parameter("instance", "An instance's id.")
+_INSTANCE: Final = Parameter("instance", "An instance's id.", "id")
 _NETWORK: Final = Parameter(
-    "network", "A link, or what inventories call its network.", most=511
+    "network", "A link, or what inventories call its network.", most=300
 )
 _ADDRESS: Final = Parameter(
-    "address", "An IPv4 or IPv6 address in any spelling, perhaps with a zone.", most=64
+    "address",
+    "An IPv4 or IPv6 address in any spelling, perhaps with a zone.",
+    "address",
+    most=64,
 )
 _STATUS: Final = Parameter(
     "status",
@@ -50,9 +55,7 @@ _STATUS: Final = Parameter(
 _SEARCH: Final = Parameter(
     "search", "What must be in an item, in any case.", most=100, default=""
 )
-_AFTER: Final = Parameter(
-    "after", "The `next` of the page before.", most=1023, default=None
-)
+_AFTER: Final = Parameter("after", "The `next` of the page before.", most=400)
 _LIMIT: Final = Parameter(
     "limit", "How many items at most.", "integer", least=1, most=MOST, default=PAGE
 )
@@ -150,10 +153,7 @@ OPERATIONS: Final = (
         "What mdproxy makes of an address, and why.",
         "Why",
         lambda view, given: view.why(**given),
-        (
-            Parameter("address", _ADDRESS.text, most=64, required=True),
-            _NETWORK,
-        ),
+        (evolve(_ADDRESS, required=True), _NETWORK),
     ),
     Operation(
         "/api/v1/networks",
@@ -350,7 +350,11 @@ class Changing(_Operated):
         """
         if b"?" in request.uri:
             raise BadParameter(None, "parameters belong into the body")
-        return check(form_of(request), self._operation.parameters)
+        assert isinstance(request, GuardedRequest)
+        types = request.requestHeaders.getRawHeaders(b"content-type", [])
+        if media_type(types) == b"application/json":
+            return read_json(request.body, self._operation.parameters)
+        return read_form(form_of(request), self._operation.parameters)
 
     def render_POST(self, request: Request) -> bytes:
         """

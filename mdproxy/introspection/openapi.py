@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mdproxy.introspection.api import FILTERS, OPERATIONS, Operation
-from mdproxy.introspection.parameters import Parameter
+from mdproxy.introspection.parameters import ID, Parameter
 from mdproxy.introspection.shapes import SHAPES
 
 _VERSION: Final = "1"
@@ -35,6 +35,13 @@ _LIVE: Final = (
     "`Last-Event-ID` it goes on after that request. A comment every 15 seconds shows "
     "that the connection is alive."
 )
+
+#: What is to be said of the texts of a kind.
+_KINDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "text": {},
+    "id": {"pattern": f"^({ID})?$"},
+    "address": {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+}
 
 #: What the site itself says to what it does not want: plain text.
 _SITE: Final = {
@@ -110,7 +117,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
                 "in": "path",
                 "required": True,
                 "description": "The instance's id.",
-                "schema": {"type": "string", "minLength": 1},
+                "schema": {"type": "string", "pattern": f"^{ID}$", "maxLength": 255},
             }
         )
     return described
@@ -206,10 +213,14 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
     """
     Describe a parameter's values.
     """
-    if parameter.kind == "text":
+    if parameter.is_text:
         schema: dict[str, Any] = {"type": "string", "maxLength": parameter.most}
         if parameter.least or parameter.required:
             schema["minLength"] = max(1, parameter.least)
+        schema.update(_KINDS[parameter.kind])
+        if parameter.kind == "address" and not parameter.required:
+            # An empty one is none.
+            schema["anyOf"] = [*schema["anyOf"], {"maxLength": 0}]
     else:
         schema = {
             "type": parameter.kind,

@@ -136,13 +136,23 @@ def account_of(words: Mapping[str, Any], called: str) -> str:
 
     @return: One line; names in it come from outside and are written as they are.
     """
-    key = words["verdict"], Reason(words["reason"])
-    text = MEANINGS[key].format_map(_details(words, called))
+    text = meaning_of(words, called)
     if words["verdict"] == "allowed":
         return text
     if words["doubtful"]:
         return text + _DOUBTFUL.format(cause=_cause(words, called))
     return text + _CERTAIN
+
+
+def meaning_of(words: Mapping[str, Any], called: str) -> str:
+    """
+    Say what a verdict means, but not how it is answered.
+
+    @param words: The verdict in words; with C{facts} it says more.
+    @param called: What inventories call its network.
+    """
+    key = words["verdict"], Reason(words["reason"])
+    return MEANINGS[key].format_map(_details(words, called))
 
 
 def _details(words: Mapping[str, Any], called: str) -> Mapping[str, str]:

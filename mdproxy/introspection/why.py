@@ -18,7 +18,7 @@ from attrs import define, evolve, field, frozen
 from mdproxy.heard import HeardLink
 from mdproxy.interfaces import IInventory, ISource
 from mdproxy.introspection.parts import Parts
-from mdproxy.introspection.sentences import account_of, rule_of
+from mdproxy.introspection.sentences import account_of, meaning_of, rule_of
 from mdproxy.lookup.verdicts import (
     facts_in_words,
     lease_in_words,
@@ -315,6 +315,7 @@ class Why:
             "nameless": parts.sources.books.networks.is_nameless(heard.link),
         }
         own = records.on(heard.names(called))
+        sentence = account_of(words, called)
         return {
             "network": heard.link,
             "called": called,
@@ -325,7 +326,7 @@ class Why:
             "rule": rule_of(words["row"]),
             "reason": words["reason"],
             "doubtful": words.get("doubtful", False),
-            "sentence": account_of(words, called),
+            "sentence": sentence,
             "mac": caller.mac,
             "mac_from": None if caller.mac is None else "neighbour",
             "port": words.get("port"),
@@ -334,7 +335,7 @@ class Why:
             "facts": words["facts"],
             "inventories": words["inventories"],
             "lease_sources": words["lease_sources"],
-            "lately": self._lately(own, neighbour["mac"], called),
+            "lately": self._lately(own, neighbour["mac"], called, sentence),
             "last": records.in_words(own),
         }
 
@@ -373,13 +374,18 @@ class Why:
         }
 
     def _lately(
-        self, requests: Sequence[Transaction], mac: str | None, called: str
+        self,
+        requests: Sequence[Transaction],
+        mac: str | None,
+        called: str,
+        sentence: str,
     ) -> str | None:
         """
         Say what came of the latest request, where there was one.
 
         @param requests: The requests, the latest first.
         @param mac: The MAC in the neighbour entry now.
+        @param sentence: What is said of the verdict as it would be now.
         """
         if not requests:
             return None
@@ -394,7 +400,8 @@ class Why:
             words = {**verdict_in_words(it.verdict), "facts": facts_in_words(facts)}
             text += f"; it was {words['verdict']}, {words['reason']}"
             if words["verdict"] == "refused":
-                text += f". {account_of(words, called)}"
+                meaning = meaning_of(words, called)
+                text += "" if sentence.startswith(meaning) else f". {meaning}"
         asked = it.caller.mac
         if asked is not None and mac is not None and asked != mac:
             text += f". It came from the MAC {asked}, not from {mac}"
