@@ -14,13 +14,14 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.service import IService
-from twisted.internet.endpoints import serverFromString
 
 from mdproxy.access_log import AccessLog
 from mdproxy.config import Config
-from mdproxy.introspection.endpoint import IntrospectionService
+from mdproxy.introspection.endpoint import make_introspection
+from mdproxy.introspection.guard import Guard
 from mdproxy.introspection.parts import Parts
-from mdproxy.introspection.status import Status, introspection
+from mdproxy.introspection.site import make_site
+from mdproxy.introspection.tree import pages_of
 from mdproxy.introspection.view import View
 from mdproxy.measures import access_log_of
 from mdproxy.notify import Notify, make_notify, sentence_of
@@ -71,7 +72,7 @@ def make_operators(config: Config, parts: Parts, reactor: Any) -> Operators:
             parts.history.pulse,
             parts.checks,
             access_log,
-            _introspection(config, parts, reactor),
+            _introspection(config, parts, view, reactor),
             *_manhole(config, parts, view, reactor),
         ],
         access_log,
@@ -79,29 +80,17 @@ def make_operators(config: Config, parts: Parts, reactor: Any) -> Operators:
     )
 
 
-def _introspection(config: Config, parts: Parts, reactor: Any) -> IService:
+def _introspection(config: Config, parts: Parts, view: View, reactor: Any) -> IService:
     """
     Make the operator's pages.
     """
-    status = Status(
-        {
-            "configuration": parts.reload.describe,
-            "listeners": parts.listening.describe,
-            "sources": lambda: [source.describe() for source in parts.sources.all],
-            "lookup": parts.lookup.describe,
-            "upstream": parts.upstream.describe,
-            "proxy": parts.proxy.describe,
-            "front": parts.front.describe,
-        }
-    )
-    pages = introspection(
-        status,
-        reactor,
-        transactions=parts.proxy.transactions.describe,
-        facts=parts.lookup.known,
-    )
-    endpoint = serverFromString(reactor, config.introspection.endpoint)
-    return IntrospectionService(endpoint, pages, reactor)
+    pages = config.introspection
+    guard = Guard(frozenset(pages.allowed_hosts))
+    site = make_site(pages_of(parts, view, pages), guard, reactor)
+    service, tls = make_introspection(pages, site, reactor)
+    if tls is not None:
+        parts.reload.also(tls.prepare)
+    return service
 
 
 def _manhole(

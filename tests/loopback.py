@@ -227,7 +227,7 @@ class Process:
         """
         Read how it is.
         """
-        return json.loads(self.page("/status"))
+        return json.loads(self.page("/api/v1/status"))
 
     def said(self) -> str:
         """

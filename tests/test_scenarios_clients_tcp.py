@@ -369,7 +369,7 @@ class LogTests(LoopbackTestCase):
         self.assertNotIn("PATH", said)
         self.assertIn(stranger.address, said)
         # The operator may look up what was asked for, but nothing else of it.
-        page = self.proxy.page("/transactions").decode("ascii")
+        page = self.proxy.page("/api/v1/transactions").decode("ascii")
         self.assertIn("x%0a%0dPATH%1b", page)
         for text in (said, page):
             self.assertNotIn("EVIL", text)

@@ -414,7 +414,7 @@ class ReloadCase(TestCase):
         """
         Read what it says of its configuration.
         """
-        url = f"http://127.0.0.1:{self.says['introspection']}/status".encode()
+        url = f"http://127.0.0.1:{self.says['introspection']}/api/v1/status".encode()
         response = await Agent(cast(Any, reactor)).request(b"GET", url)
         return json.loads(await readBody(response))
 

@@ -27,7 +27,7 @@ from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 from twisted.scripts._twistd_unix import ServerOptions
@@ -46,6 +46,7 @@ from tests.asking import RecordingReply
 from tests.playbook import Wire
 from tests.secrecy import BODY, SECRET, SecrecyTestCase, find_secret
 from tests.twistd import Twistd, write_config
+from tests.visiting import Line, Said
 
 
 class OptionsTests(SynchronousTestCase):
@@ -259,12 +260,13 @@ class MakeServiceTests(SecrecyTestCase):
         service = self.make()
         self.start(service)
         self.reactor.pump([0.25] * 8)
-        status = self.read_page(b"/status")
+        status = self.read_page(b"/api/v1/status")
         self.assertEqual(
             list(status),
             [
+                *("version", "since", "now", "ready"),
                 *("configuration", "listeners", "sources", "lookup", "upstream"),
-                *("proxy", "front"),
+                *("proxy", "front", "checks", "transactions"),
             ],
         )
         kinds = [source["kind"] for source in status["sources"]]
@@ -273,10 +275,10 @@ class MakeServiceTests(SecrecyTestCase):
         caller = Caller("loop", "127.0.0.1", None, "address")
         request = Request(b"GET", b"/openstack", ())
         self.proxy_of(service).answer(request, caller, RecordingReply()).cancel()
-        (transaction,) = self.read_page(b"/transactions")
+        (transaction,) = self.read_page(b"/api/v1/transactions")["items"]
         self.assertEqual(transaction["outcome"], "client-gone")
-        facts = self.read_page(b"/facts")
-        self.assertEqual(sorted(facts), ["leases", "neighbours", "ports"])
+        facts = self.read_page(b"/api/v1/facts")
+        self.assertEqual(sorted(facts), ["leases", "neighbours", "ports", "total"])
         self.successResultOf(service.stopService())
 
     def read_page(self, path: bytes) -> Any:
@@ -284,15 +286,12 @@ class MakeServiceTests(SecrecyTestCase):
         Read one of the operator's pages, which must hold no secret.
         """
         ((_port, factory, _backlog, _interface),) = self.reactor.tcpServers
-        transport = StringTransport()
-        cast(Any, factory).buildProtocol(None).makeConnection(transport)
-        protocol = transport.producer
-        assert protocol is not None
-        cast(Any, protocol).dataReceived(b"GET %b HTTP/1.0\r\n\r\n" % path)
-        head, _empty, body = transport.value().partition(b"\r\n\r\n")
-        self.assertTrue(head.startswith(b"HTTP/1.0 200 "), head)
-        self.assertIsNone(find_secret(body.decode()))
-        return json.loads(body)
+        line = Line.to(cast(Any, factory))
+        asked = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path
+        said = Said.read(line.say(asked))
+        self.assertEqual(said.status, 200, said)
+        self.assertIsNone(find_secret(said.body.decode()))
+        return json.loads(said.body)
 
     def ask(self, proxy: ReverseProxyResource) -> RecordingReply:
         """

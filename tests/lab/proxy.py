@@ -137,11 +137,11 @@ class Proxy:
         draft.write_text(yaml.safe_dump({"ports": [m.port() for m in machines]}))
         os.replace(draft, self.inventory)
 
-    def ask_operator(self, target: str = "/status") -> Answer:
+    def ask_operator(self, target: str = "/api/v1/status") -> Answer:
         """
         Ask the introspection endpoint, from where the operator is.
         """
-        return self._locally(self.introspection_port, request(target))
+        return self._locally(self.introspection_port, request(target, host="localhost"))
 
     def status(self) -> Any:
         """
@@ -149,7 +149,7 @@ class Proxy:
         """
         answer = self.ask_operator()
         if answer.status != 200:
-            raise LabError(f"/status: {answer}: {self.running.said()[-2000:]}")
+            raise LabError(f"status: {answer}: {self.running.said()[-2000:]}")
         return answer.json()
 
     def ask_nova(self, machine: Machine, target: str) -> Answer:

@@ -76,7 +76,7 @@ class OperatorTests(LabTestCase):
 
     def test_status_tells_of_every_part(self) -> None:
         """
-        /status is JSON about listeners, sources and upstream; it knows of what was
+        The status is JSON about listeners, sources and upstream; it knows of what was
         asked, and holds neither the secret nor a signature.
         """
         proxy = self.start_devnova()
@@ -116,13 +116,13 @@ class OperatorTests(LabTestCase):
         self.world.vms["red-one"].ip("route", "add", "127.0.0.1/32", "via", GATEWAY)
         hosts = (METADATA_ADDRESS, GATEWAY, "127.0.0.1", f"{METADATA_ADDRESS6}%eth0")
         talks = [
-            Talk(((0, request("/status")),), host=host, port=port, timeout=1)
+            Talk(((0, request("/livez")),), host=host, port=port, timeout=1)
             for host in hosts
             for port in (INTROSPECTION_PORT, NOVA_PORT)
         ]
         for answer in guest.talk(*talks, parallel=len(talks)):
             self.assertEqual(answer.raw, b"", answer)
-        for target in ("/status", "/metrics", "/introspection/status"):
+        for target in ("/", "/metrics", "/api/v1/status"):
             answer = guest.ask(target)
             self.assertNotIn(b"listeners", answer.raw)
             self.assertEqual(answer.status, 404, answer)
