@@ -6,18 +6,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
 from mdproxy.histogram import BOUNDS
+from mdproxy.introspection.endpoint import IntrospectionService
 from mdproxy.introspection.families import FAMILIES
 from mdproxy.introspection.metrics import described, make_metrics, table
+from mdproxy.introspection.site import OperatorsSite
+from mdproxy.tap import Options, makeService
 from tests.measured import (
     Host,
     a_listener,
@@ -25,6 +30,8 @@ from tests.measured import (
     an_endpoint,
     listeners_in_namespaces,
 )
+from tests.twistd import write_config
+from tests.visiting import Line, Said
 
 #: What Prometheus asks for (scrape/scrape.go, C{acceptHeader}).
 _PROMETHEUS = (
@@ -70,7 +77,13 @@ def series(host: Host) -> Series:
     """
     Read all series of a host, as Prometheus's own reader does.
     """
-    _status, _fields, body = ask(host)
+    return series_of(ask(host)[2])
+
+
+def series_of(body: str) -> Series:
+    """
+    Read all series of an exposition.
+    """
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in parser.text_string_to_metric_families(body)
@@ -206,6 +219,78 @@ class ExpositionTests(SynchronousTestCase):
         found = series(Host())
         self.assertGreater(found["process_resident_memory_bytes", ()], 1 << 20)
         self.assertGreater(found["process_open_fds", ()], 2)
+
+
+class WholeServiceTests(SynchronousTestCase):
+    """
+    Tests for what is read of real parts.
+    """
+
+    def read(self, more: str) -> Series:
+        """
+        Read the metrics of a service that was made and not started, as its operator
+        does.
+
+        @param more: What its configuration has beside the usual.
+        """
+        options = Options()
+        says = write_config(Path(self.mktemp()), more)
+        options.parseOptions(["--config-file", str(says["config"])])
+        service: Any = makeService(options, MemoryReactorClock())
+        (pages,) = (each for each in service if isinstance(each, IntrospectionService))
+        site = cast(OperatorsSite, pages._factory)
+        answer = Line.to(site).say(
+            b"GET /metrics HTTP/1.1\r\nHost: localhost:8085\r\n\r\n"
+        )
+        said = Said.read(answer)
+        self.assertEqual(said.status, 200, said.body)
+        return series_of(said.body.decode())
+
+    def test_families(self) -> None:
+        """
+        Everything that a service can tell from its start on is told, by whatever kinds
+        of listeners and sources.
+        """
+        found = self.read(
+            "[listener:all]\nkind = namespaces\n"
+            "[listener:agent]\nkind = socket\npath = /nonexistent/agent\n"
+        )
+        told = {name for name, _labels in found}
+        later = {
+            "mdproxy_certificate_expiry_timestamp_seconds",
+            "mdproxy_config_last_reload_timestamp_seconds",
+            "mdproxy_requests_total",
+            "mdproxy_refusals_total",
+            "mdproxy_bad_requests_total",
+            "mdproxy_judgements_total",
+            "mdproxy_source_age_seconds",
+        }
+        for family in FAMILIES:
+            if family.name not in later:
+                end = "_sum" if family.kind == "histogram" else ""
+                self.assertIn(family.name + end, told)
+        self.assertFalse(told & later)
+
+    def test_listeners_and_sources(self) -> None:
+        """
+        Each is told by its name and kind.
+        """
+        found = self.read(
+            "[listener:all]\nkind = namespaces\n"
+            "[listener:agent]\nkind = socket\npath = /nonexistent/agent\n"
+        )
+        listeners = {
+            dict(labels)["kind"]
+            for name, labels in found
+            if name == "mdproxy_listener_up"
+        }
+        self.assertEqual(listeners, {"address", "namespaces", "socket"})
+        sources = {
+            dict(labels)["kind"]
+            for name, labels in found
+            if name == "mdproxy_source_entries"
+        }
+        self.assertEqual(sources, {"static", "dnsmasq", "neighbours"})
 
 
 class LabelTests(SynchronousTestCase):
