@@ -122,7 +122,7 @@ class OperatorTests(LabTestCase):
         ]
         for answer in guest.talk(*talks, parallel=len(talks)):
             self.assertEqual(answer.raw, b"", answer)
-        for target in ("/", "/metrics", "/api/v1/status"):
+        for target in ("/why", "/metrics", "/api/v1/status"):
             answer = guest.ask(target)
             self.assertNotIn(b"listeners", answer.raw)
             self.assertEqual(answer.status, 404, answer)
