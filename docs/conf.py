@@ -29,10 +29,11 @@ html_title = "mdproxy"
 html_copy_source = False
 html_show_copyright = False
 html_show_sourcelink = False
+html_static_path = ["_static"]
 html_theme_options = {
     "description": "The metadata proxy for OpenStack hypervisors",
     "fixed_sidebar": False,
-    "page_width": "62rem",
+    "page_width": "70rem",
     "sidebar_width": "15rem",
 }
 

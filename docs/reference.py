@@ -180,10 +180,17 @@ def paths() -> str:
         for method, about in methods.items():
             if method not in ("get", "post"):
                 continue
-            parts += [f"`{method.upper()} {path}`", f": {plain(about['summary'])}"]
+            parts += [f"`{method.upper()} {path}`", f": {_marked(about['summary'])}"]
             parts += [_parameter(each) for each in about.get("parameters", ())]
             parts.append("")
     return "\n".join(parts)
+
+
+def _marked(text: str) -> str:
+    """
+    Write a text in which code stands between backquotes.
+    """
+    return plain(text).replace("\\`", "`")
 
 
 def _parameter(parameter: dict[str, Any]) -> str:
@@ -193,7 +200,7 @@ def _parameter(parameter: dict[str, Any]) -> str:
     if "$ref" in parameter:
         name = parameter["$ref"].rpartition("/")[2]
         parameter = interface()["components"]["parameters"][name]
-    about = plain(parameter.get("description", ""))
+    about = _marked(parameter.get("description", ""))
     return f"\n  `{parameter['name']}`: {about}"
 
 

@@ -21,7 +21,7 @@ from attrs import define, evolve, field
 from tests.lab import nova
 from tests.lab.guest import Answer, Guest
 from tests.lab.machines import Machine, load_machines
-from tests.lab.proxy import INTROSPECTION_PORT, NOVA_PORT, Proxy, signed, start_devnova
+from tests.lab.proxy import NOVA_PORT, Proxy, signed, start_devnova
 from tests.lab.rogue import Attacker
 from tests.lab.stage import LabError, Stage
 from tests.lab.world import World, missing
@@ -163,8 +163,8 @@ def in_namespaces(cleanup: ExitStack, real: bool) -> tuple[Script, str]:
     by_hand = (
         f"as a VM:        ip netns exec {vm} curl http://169.254.169.254{META_DATA}\n"
         f"  (the others: {' '.join(sorted(world.vms))})\n"
-        f"as its operator: ip netns exec {hypervisor}"
-        f" curl http://127.0.0.1:{INTROSPECTION_PORT}/status\n"
+        f"as its operator: ip netns exec {hypervisor} .venv/bin/mdproxyctl whois"
+        f" 10.0.0.11 --config-file {world.directory}/mdproxy.conf\n"
         f"its files, log:  {world.directory}/mdproxy.conf, mdproxy.log\n"
     )
     return script, by_hand
@@ -225,7 +225,9 @@ def without_root(cleanup: ExitStack, real: bool) -> tuple[Script, str]:
     url = f"http://127.0.0.1:{ports[0]}{META_DATA}"
     by_hand = (
         f"as a VM:        curl --interface {machines[0].ipv4} {url}\n"
-        f"as its operator: curl http://127.0.0.1:{introspection}/status\n"
+        f"as its operator: .venv/bin/mdproxyctl whois {machines[0].ipv4}"
+        f" --config-file {stage.directory}/mdproxy.conf\n"
+        f"  (or with a browser: http://127.0.0.1:{introspection}/)\n"
         f"its files, log:  {stage.directory}/mdproxy.conf, mdproxy.log\n"
     )
     return script, by_hand
