@@ -193,6 +193,7 @@ SHAPES: Final[Mapping[str, Schema]] = {
         in_doubt=_about(_BOOLEAN, "Whether it may not know all of it now."),
     ),
     "Candidate": _object(
+        address=_TEXT,
         network=_about(_TEXT, "The link."),
         called=_about(_TEXT, "What inventories call its network."),
         listener=_ref("Listener"),

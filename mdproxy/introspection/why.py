@@ -317,6 +317,7 @@ class Why:
         own = records.on(heard.names(called))
         sentence = account_of(words, called)
         return {
+            "address": address,
             "network": heard.link,
             "called": called,
             "listener": heard.in_words(),
