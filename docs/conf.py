@@ -31,6 +31,7 @@ html_show_copyright = False
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_theme_options = {
+    "code_font_size": "0.8em",
     "description": "The metadata proxy for OpenStack hypervisors",
     "fixed_sidebar": False,
     "page_width": "70rem",
