@@ -112,12 +112,30 @@ class JudgeTests(SynchronousTestCase):
         """
         for error, words in (
             (UpstreamUnavailable("refused."), "No connection to Nova: refused."),
-            (UpstreamTlsFailed("expired"), "No TLS connection with Nova: expired"),
+            (UpstreamTlsFailed("odd"), "No TLS connection with Nova: odd."),
         ):
             told = judge_failure(error)
             self.assertEqual((told.secret, told.reached), ("unknown", False))
             self.assertIn(words, told.text)
             self.assertTrue(told.advice.startswith("See "), told.advice)
+
+    def test_certificates(self) -> None:
+        """
+        Where Nova's certificate is to blame it is told what has to change, and where.
+        """
+        for why, advice in (
+            ("Nova's certificate was refused: it has expired", "Renew the certificate"),
+            ("Nova's certificate was refused: it is not valid yet", "clocks"),
+            ("TLS failed: sslv3 alert certificate expired", "nova_client_cert"),
+            ("Nova's certificate was refused: it is self-signed", "auth_ca_cert"),
+            (
+                "Nova's certificate was refused: the certificate is not for nova",
+                "subjectAltName",
+            ),
+        ):
+            told = judge_failure(UpstreamTlsFailed(why))
+            self.assertIn(why, told.text)
+            self.assertIn(advice, told.advice)
 
     def test_several(self) -> None:
         """

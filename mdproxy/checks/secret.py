@@ -19,7 +19,7 @@ from attrs import frozen
 
 from mdproxy.checks.finding import Finding
 from mdproxy.fetch import Fetch, explain, explain_failure, is_about_tls
-from mdproxy.http.client import UpstreamError
+from mdproxy.http.client import UpstreamError, UpstreamTlsFailed
 from mdproxy.signing import Signer
 
 #: What an endpoint says to our signature; C{unknown}: it did not come to that.
@@ -27,6 +27,37 @@ Secret = Literal["right", "wrong", "mangled", "unknown"]
 
 #: Where in an explanation the advice begins.
 _ADVICE: Final = re.compile(r"(?<=\.) (?=See |Is it )")
+
+#: What to do where a certificate was refused, by words of why (L{mdproxy.tls}).
+_OF_CERTIFICATES: Final = (
+    (
+        "alert",
+        "Nova's side ends it, most likely for our certificate: see nova_client_cert "
+        "and nova_client_priv_key, whether it has expired, and who signed it.",
+    ),
+    (
+        "expired",
+        "Renew the certificate of Nova, or of what ends TLS before it (a load "
+        "balancer, Apache); nothing is to be done here.",
+    ),
+    (
+        "not valid yet",
+        "See whether the clocks of this host and of Nova's are right.",
+    ),
+    (
+        "certificate is not for",
+        "nova_metadata_host must be a name, or an address, that is in Nova's "
+        "certificate (subjectAltName).",
+    ),
+    *(
+        (
+            words,
+            "auth_ca_cert must hold who signed Nova's certificate, and Nova's side "
+            "must show the certificates between.",
+        )
+        for words in ("issuer", "self-signed")
+    ),
+)
 
 _TARGET: Final = b"/openstack/latest/meta_data.json"
 
@@ -106,6 +137,10 @@ def judge_failure(error: UpstreamError) -> Told:
     @param error: Why there is none.
     """
     text, *advice = _ADVICE.split(explain_failure(error), maxsplit=1)
+    said = str(error)
+    for words, better in _OF_CERTIFICATES:
+        if isinstance(error, UpstreamTlsFailed) and words in said:
+            return Told("unknown", text, better, reached=False)
     return Told("unknown", text, " ".join(advice), reached=False)
 
 
