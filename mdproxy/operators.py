@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 from attrs import frozen
 from twisted.application.service import IService
+from twisted.internet.interfaces import IProtocolFactory
 
 from mdproxy.access_log import AccessLog
 from mdproxy.config import Config
 from mdproxy.introspection.endpoint import make_introspection
-from mdproxy.introspection.guard import Guard
 from mdproxy.introspection.parts import Parts
-from mdproxy.introspection.site import make_site
-from mdproxy.introspection.tree import pages_of
 from mdproxy.introspection.view import View
+from mdproxy.introspection.waking import Waking, thread_of
 from mdproxy.measures import access_log_of
 from mdproxy.notify import Notify, make_notify, sentence_of
 from mdproxy.reload import exchanged
@@ -82,11 +83,23 @@ def make_operators(config: Config, parts: Parts, reactor: Any) -> Operators:
 
 def _introspection(config: Config, parts: Parts, view: View, reactor: Any) -> IService:
     """
-    Make the operator's pages.
+    Make the operator's pages, as soon as somebody looks.
     """
     pages = config.introspection
-    guard = Guard(frozenset(pages.allowed_hosts))
-    site = make_site(pages_of(parts, view, pages), guard, reactor)
+
+    def make() -> IProtocolFactory:
+        """
+        Make the site.
+        """
+        from mdproxy.introspection.guard import Guard
+        from mdproxy.introspection.site import make_site
+        from mdproxy.introspection.tree import pages_of
+
+        guard = Guard(frozenset(pages.allowed_hosts))
+        return make_site(pages_of(parts, view, pages), guard, reactor)
+
+    load = partial(import_module, "mdproxy.introspection.tree")
+    site = Waking(load, make, thread_of(reactor))
     service, tls = make_introspection(pages, site, reactor)
     if tls is not None:
         parts.reload.also(tls.prepare)

@@ -14,14 +14,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from math import inf
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.http import Request as SiteRequest
 from twisted.web.resource import IResource
-from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from mdproxy.exchange import (
@@ -49,6 +47,9 @@ from mdproxy.signing import Signer
 from mdproxy.site import SiteReply, from_site
 from mdproxy.steps import Steps
 from mdproxy.transactions import RequestIds, Transactions
+
+if TYPE_CHECKING:
+    from twisted.web.http import Request as SiteRequest
 
 #: What an instance sees of each cause (DESIGN section 8): status, and whether it is
 #: told to come back.  The reason is for the operator alone.
@@ -466,6 +467,9 @@ class ReverseProxyResource:
         """
         Provide C{IResource.render}, for a stock Site.
         """
+        # Who has none need not have its modules in memory.
+        from twisted.web.server import NOT_DONE_YET
+
         site_reply = SiteReply(request)
         transport: Any = request.channel.transport
         caller = self._find_caller(transport)

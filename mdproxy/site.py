@@ -5,16 +5,19 @@ A stock C{twisted.web.server.Site} as the front: its requests and answers in our
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.interfaces import IPushProducer
-from twisted.web.http import Request as SiteRequest
 from zope.interface import implementer
 
 from mdproxy.http.front import Answering
 from mdproxy.http.parsing import RequestBounds, check_request
 from mdproxy.model import Request
+
+if TYPE_CHECKING:
+    # Who serves no such Site need not have it in memory.
+    from twisted.web.http import Request as SiteRequest
 
 
 @implementer(IPushProducer)

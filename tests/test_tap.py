@@ -660,6 +660,7 @@ SELDOM = (
     *("mdproxy.inventory.ovn", "mdproxy.lookup.kinds", "mdproxy.lookup.watchers"),
     *("mdproxy.namespaces", "mdproxy.neutron_config", "mdproxy.openers"),
     *("mdproxy.ovn_config", "mdproxy.ovsdb", "mdproxy.ovsdb_client", "treq"),
+    *("mdproxy.introspection.site", "twisted.web.http", "twisted.web.server"),
     *("mdproxy.introspection.markup", "mdproxy.introspection.metrics", "jinja2"),
     *("mdproxy.manhole", "mdproxy.logs.journald", "mdproxy.logs.observers"),
     *("prometheus_client", "twisted.conch"),
