@@ -65,7 +65,7 @@ class StatusTests(SynchronousTestCase):
     def test_facts(self) -> None:
         """
         Facts can be seen, all or those of a network by either of its names, so many of
-        each kind at most, with how many there are.
+        each kind at most, with how many there are; what was forgotten can't.
         """
         host = Host()
         link = "qdhcp-n/tap1"
@@ -74,6 +74,9 @@ class StatusTests(SynchronousTestCase):
         host.see(A)
         host.see(A, network=link)
         host.lease(A, hostname="vm-a")
+        host.see(B, "10.0.0.9")
+        host.books.neighbours.forget(RED, "10.0.0.9", 1000.0)
+        del host.neighbours.kernel[RED, "10.0.0.9"]
 
         def seen(*args: Any) -> Any:
             said = json.loads(json.dumps(host.view.facts(*args)))

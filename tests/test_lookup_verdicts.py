@@ -150,25 +150,6 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual((listed["row"], listed["reason"]), (3, "lease-conflict"))
         self.assertEqual(listed["lease"]["mac"], OTHER_MAC)
 
-    def test_known(self) -> None:
-        """
-        Everything that is known is told in plain values; what was forgotten is not.
-        """
-        world = settled()
-        world.books.leases.learn("leases", CONFLICT)
-        world.point(OTHER_MAC, "blue")
-        world.neighbours.drain()
-        world.point(None, "blue")
-        world.neighbours.drain()
-        known = json.loads(json.dumps(world.lookup.known()))
-        (port,) = known["ports"]
-        self.assertEqual((port["mac"], port["instance"]), (MAC, "i-1"))
-        (lease,) = known["leases"]
-        self.assertEqual((lease["address"], lease["mac"]), (ADDRESS, OTHER_MAC))
-        self.assertEqual(
-            known["neighbours"], [{"network": "red", "address": ADDRESS, "mac": MAC}]
-        )
-
     def test_who_waits(self) -> None:
         """
         Those who wait are counted by network.

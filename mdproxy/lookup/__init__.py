@@ -24,8 +24,6 @@ from mdproxy.lookup.decision import Facts, Policy, decide
 from mdproxy.lookup.verdicts import (
     Verdicts,
     facts_in_words,
-    lease_in_words,
-    port_in_words,
     verdict_in_words,
 )
 from mdproxy.model import Caller, Identity, Lease, Refusal
@@ -271,23 +269,6 @@ class InstanceLookup:
             "ports": len(self._books.ports),
             "leases": len(self._books.leases),
             "neighbours": len(self._books.neighbours),
-        }
-
-    def known(self) -> Mapping[str, Any]:
-        """
-        Tell the operator everything that is known.
-
-        @return: Plain values, ready for JSON; when leases end in seconds since the
-            epoch, ended ones too.
-        """
-        books = self._books
-        return {
-            "ports": [port_in_words(port) for port in books.ports],
-            "leases": [lease_in_words(lease) for lease in books.leases],
-            "neighbours": [
-                {"network": n.network, "address": n.address, "mac": n.mac}
-                for n in books.neighbours
-            ],
         }
 
     def still_holds(self, identity: Identity, caller: Caller) -> bool:
