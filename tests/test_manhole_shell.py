@@ -124,13 +124,14 @@ class ShellTests(SecrecyTestCase):
 
     def test_exit(self) -> None:
         """
-        However somebody leaves, only the session ends.
+        However somebody leaves, only the session ends, and the screen is not wiped.
         """
         before = sys.stdin
         for line in ("exit()", "quit()", "raise SystemExit", "import sys; sys.exit(3)"):
             self.transport.disconnecting = False
-            self.type(line)
+            shown = self.type(line)
             self.assertTrue(self.transport.disconnecting, line)
+            self.assertNotIn("\x1bc", "".join(shown))
         self.transport.disconnecting = False
         self.screen.dataReceived(b"\x04")
         self.assertTrue(self.transport.disconnecting)

@@ -295,6 +295,16 @@ class LoginTests(ManholeCase):
         self.assertEqual(heard, [FAILURE] * 11 + [DISCONNECT])
         self.assertTrue(conversation.over)
 
+    def test_over_is_over(self) -> None:
+        """
+        What was sent behind an end is not taken, were it the right key.
+        """
+        conversation = self.ready()
+        request = (NS(b"op"), NS(b"ssh-x"), NS(b"none"))
+        conversation.client.sendPacket(50, b"".join(request))
+        self.assertEqual(conversation.log_in(RIGHT), [DISCONNECT])
+        self.assertEqual(self.factory._in, set())
+
     def test_nothing_before(self) -> None:
         """
         Nothing of what follows the login can be had before.

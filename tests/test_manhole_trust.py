@@ -96,6 +96,17 @@ class FileTests(TrustCase):
         link.symlink_to(open_to_all / "keys")
         self.assertIn("is writable by others", self.refusal(link))
 
+    def test_link_in_a_directory(self) -> None:
+        """
+        The same where others could put another link.
+        """
+        open_to_all = self.directory / "open"
+        open_to_all.mkdir()
+        open_to_all.chmod(0o777)
+        link = open_to_all / "link"
+        link.symlink_to(self.path)
+        self.assertIn("is writable by others", self.refusal(link))
+
     def test_no_file(self) -> None:
         """
         A pipe is not waited for, and a directory is no file.

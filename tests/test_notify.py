@@ -304,6 +304,18 @@ class NotifyTests(SecrecyTestCase):
         self.assertEqual(self.heard(), [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_starts_again(self) -> None:
+        """
+        Stopped and started before the reactor runs, it says everything once.
+        """
+        notify = self.start()
+        notify.stopService()
+        notify.startService()
+        self.heard()
+        self.run_reactor()
+        self.assertEqual(len(self.heard()), 1)
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+
     def test_nobody(self) -> None:
         """
         Where nobody listens nothing is done.

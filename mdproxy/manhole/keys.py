@@ -22,7 +22,7 @@ from twisted.conch.ssh.common import getNS
 from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
 from twisted.logger import Logger
 
-from mdproxy.manhole.trust import Untrusted, check_directory, read_trusted
+from mdproxy.manhole.trust import Untrusted, read_trusted
 
 #: By which algorithms a key of each type may sign (RFC 8709, RFC 5656, RFC 8332): none
 #: with SHA-1, none that somebody has to touch, for who checks that is not conch.
@@ -208,9 +208,9 @@ def _make_host_key(path: str) -> bytes:
     @raise Untrusted: If that can't be.
     """
     made: bytes = Key(Ed25519PrivateKey.generate()).toString("OPENSSH", subtype="v1")
-    directory = os.path.dirname(path)
-    check_directory(directory)
     try:
+        # Nobody else can put anything there: read_trusted has looked.
+        directory = os.path.dirname(path)
         descriptor, draft = tempfile.mkstemp(prefix=".mdproxy-", dir=directory)
         try:
             with open(descriptor, "wb") as stream:
