@@ -150,6 +150,12 @@ class Browser:
         texts: Sequence[str] = self.run(_TEXTS, selector)
         return texts
 
+    def text(self, selector: str) -> str:
+        """
+        Read some elements together; nothing where there are none (yet).
+        """
+        return "\n".join(self.texts(selector))
+
     def wait_until(self, what: str, look: Callable[[], Any]) -> Any:
         """
         Look again and again until there is something.
