@@ -287,12 +287,19 @@ class Why:
         @param asked: Where requests from it came in.
         """
         books = self._parts.sources.books
-        return (
-            8 * any(name in asked for name in heard.names(called))
-            + 4 * bool(books.ports.by_address(called, address))
-            + 2 * (books.neighbours.mac_of(heard.link, address) is not None)
-            + (books.leases.holder(called, address, float("-inf")) is not None)
+        has_asked = heard.link in asked or (
+            heard.kind == "socket"
+            and any(name in asked for name in heard.names(called))
         )
+        weight = 4 * has_asked
+        if books.ports.by_address(called, address):
+            weight += 2
+        if books.neighbours.mac_of(heard.link, address) is not None:
+            weight += 1
+        if weight:
+            return weight
+        lease = books.leases.holder(called, address, float("-inf"))
+        return 0 if lease is None else 1
 
     def _candidate(
         self,
