@@ -174,7 +174,10 @@ class Access:
                 "give the socket another mode ([introspection] endpoint).",
             )
         if isinstance(error, ssl.SSLError):
-            reason = error.reason or type(error).__name__
+            reason = error.reason
+            if isinstance(error, ssl.SSLCertVerificationError):
+                reason = error.verify_message
+            reason = printable(reason or type(error).__name__, 300).rstrip(".")
             return Unanswered(
                 f"No TLS connection with {self}: {reason}.",
                 "See --ca (who signed its certificate), --cert and --key (what it "

@@ -49,10 +49,27 @@ def summary(config: Config) -> list[str]:
         if config.secret
         else "  NO SECRET: Nova believes anybody"
     ]
-    lines += [f"Operator's pages: {config.introspection.endpoint}"]
+    lines += _operators(config)
     if notes := [*config.notes, *notes_of_host(config)]:
         lines += ["", "Worth knowing:", *(f"  {note}" for note in notes)]
     return [*lines, "", *RULES.splitlines()]
+
+
+def _operators(config: Config) -> list[str]:
+    """
+    Describe what only operators see.
+    """
+    pages, log = config.introspection, config.log
+    lines = [f"Operator's pages: {pages.endpoint}"]
+    if pages.certificate is not None:
+        who = "that shows a certificate" if pages.client_ca else "without a certificate"
+        lines += [f"  by TLS, to anybody {who}"]
+    if config.manhole is not None:
+        place = config.manhole.place
+        where = place if isinstance(place, str) else f"{place[0]} port {place[1]}"
+        lines += [f"Manhole: {where}, for {config.manhole.authorized_keys}"]
+    access = f", requests to {log.access_log}" if log.access_log else ""
+    return [*lines, f"Log: {log.format}{access}"]
 
 
 def notes_of_host(config: Config, directory: str = "/proc/sys/net") -> list[str]:

@@ -19,6 +19,8 @@ from tests.lab.stage import wait_for
 
 #: How often the secret is checked here, in seconds.
 CHECKING = {"upstream": {"check_interval": 5}}
+#: Nobody waits long for what does not come.
+SHORT = {"hold": {"openstack": 0.5, "other": 0.5}}
 META_DATA = "/openstack/latest/meta_data.json"
 
 
@@ -45,10 +47,12 @@ class DoctorTests(LabTestCase):
         """
         Ask the doctor.
 
-        @return: What it found, by names.
+        @return: What it found, by names; what it says itself before what the service
+            says.
         """
         _, out = self.operate("doctor", "--json")
-        return {f["name"]: f for g in json.loads(out)["groups"] for f in g["findings"]}
+        groups = reversed(json.loads(out)["groups"])
+        return {f["name"]: f for group in groups for f in group["findings"]}
 
     def expect(self, words: str, *command: str) -> None:
         """
@@ -93,7 +97,9 @@ class DoctorTests(LabTestCase):
         secret = self.world.directory / "other"
         write_private(secret, "another secret\n")
         own = {"DEFAULT": {"metadata_proxy_shared_secret_file": secret}}
-        self.start_devnova(networks=("br-tenant1",), options={**own, **CHECKING})
+        self.start_devnova(
+            networks=("br-tenant1",), options={**own, **CHECKING, **SHORT}
+        )
         self.expect("secret wrong", "status")
         status, said = self.operate("status")
         self.assertEqual(status, 1)
@@ -132,7 +138,7 @@ class DoctorTests(LabTestCase):
         """
         unknown = self.machine("red-two")
         proxy = self.start_devnova(
-            networks=("br-tenant1",), known=[self.machine("red-one")]
+            networks=("br-tenant1",), known=[self.machine("red-one")], options=SHORT
         )
         proxy.inventory.write_text("ports: [")
         self.expect("static stale", "status")
