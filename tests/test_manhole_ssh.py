@@ -4,9 +4,7 @@ Tests for L{mdproxy.manhole.ssh}; C{tests.pages} has OpenSSH's client.
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -19,7 +17,7 @@ from twisted.internet.task import Clock
 from mdproxy.manhole.keys import AuthorizedKeys, fingerprint
 from mdproxy.manhole.shell import Console
 from mdproxy.manhole.ssh import (
-    IDLE,
+    ARRIVALS,
     LOGIN,
     MOST_IN,
     MOST_TRYING,
@@ -28,16 +26,10 @@ from mdproxy.manhole.ssh import (
 from tests.secrecy import SecrecyTestCase
 from tests.ssh_client import (
     ACCEPT,
-    CLOSE,
-    DATA,
     DISCONNECT,
     FAILURE,
-    GLOBAL_FAILURE,
     GOOD_KEY,
-    GRANTED,
-    NOT_OPENED,
     OPENED,
-    REFUSED,
     SUCCESS,
     Conversation,
     Wire,
@@ -177,13 +169,44 @@ class ExchangeTests(ManholeCase):
         youngest.ask_for_login()
         self.assertEqual(youngest.log_in(RIGHT), [SUCCESS])
 
+    def test_rush(self) -> None:
+        """
+        Where too many come within a second the late ones are put out before that costs
+        anything, and the next can come soon.
+        """
+        for _ in range(ARRIVALS[1]):
+            self.connect().close()
+        wire = Wire()
+        late = self.factory.buildProtocol(None)
+        late.makeConnection(wire)
+        self.assertTrue(wire.broken)
+        self.assertEqual(wire.value(), b"")
+        late.connectionLost(None)
+        self.assertIn("when too many others do", self.said("warn")[0])
+        self.clock.advance(1)
+        self.assertTrue(self.connect().client.secure)
+
+    def test_keys_once(self) -> None:
+        """
+        Before the login keys are exchanged once; after it as often as anybody likes.
+        """
+        conversation = self.ready()
+        conversation.client.sendKexInit()
+        conversation.pump()
+        self.assertEqual(conversation.client.heard[-1][0], DISCONNECT)
+        conversation = self.inside()
+        for _ in range(2):
+            conversation.client.sendKexInit()
+            conversation.pump()
+        self.assertEqual(conversation.open(), [OPENED])
+
     @settings(deadline=None, max_examples=40)
     @given(st.lists(st.binary(max_size=60), max_size=4), st.booleans())
     def test_anything(self, pieces: list[bytes], versed: bool) -> None:
         """
         Whatever is sent, nothing is raised, and no fault is logged.
         """
-        self.factory._refusals.resize(1.0, 30)
+        self.clock.advance(1)
         server = self.factory.buildProtocol(None)
         wire = Wire()
         server.makeConnection(wire)
@@ -366,163 +389,3 @@ class LoginTests(ManholeCase):
         conversations = [self.connect(), self.inside()]
         self.factory.close()
         self.assertTrue(all(each.far.broken for each in conversations))
-
-
-class SessionTests(ManholeCase):
-    """
-    What who is in can do.
-    """
-
-    def session(self) -> Conversation:
-        """
-        Be inside, with a channel.
-        """
-        conversation = self.inside()
-        self.assertEqual(conversation.open(), [OPENED])
-        return conversation
-
-    def test_shell(self) -> None:
-        """
-        With a terminal there is a shell, once.
-        """
-        conversation = self.session()
-        self.assertEqual(conversation.ask_for_terminal(), [GRANTED])
-        heard = conversation.request(b"shell")
-        self.assertEqual((heard[-1], set(heard)), (GRANTED, {DATA, GRANTED}))
-        self.assertIn("42\r\n>>> ", conversation.type(b"answer\r"))
-        self.assertEqual(conversation.request(b"shell"), [REFUSED])
-
-    def test_size(self) -> None:
-        """
-        The terminal's size is known, also when it changes.
-        """
-        conversation = self.session()
-        conversation.ask_for_terminal(width=60)
-        conversation.request(b"shell")
-        self.assertIn("[0,\r\n 1,", conversation.type(b"list(range(20))\r"))
-        size = struct.pack(">4L", 200, 24, 0, 0)
-        self.assertEqual(conversation.request(b"window-change", size), [GRANTED])
-        self.assertIn("[0, 1, 2,", conversation.type(b"list(range(20))\r"))
-
-    def test_no_terminal(self) -> None:
-        """
-        Without one there is none.
-        """
-        self.assertEqual(self.session().request(b"shell"), [REFUSED])
-
-    def test_nothing_else(self) -> None:
-        """
-        No command, no subsystem, no agent, no display and no environment is to be had;
-        what somebody wanted is logged, but not what he would have run.
-        """
-        conversation = self.session()
-        for kind in (b"exec", b"subsystem", b"auth-agent-req@openssh.com", b"x11-req"):
-            self.assertEqual(conversation.request(kind, NS(b"sftp")), [REFUSED])
-            self.assertIn(f"may not have {kind.decode()}", self.said("warn")[-1])
-        for kind in (b"env", b"signal", b"break", b"\xff", b"requestReceived"):
-            self.assertEqual(conversation.request(kind, NS(b"LANG")), [REFUSED])
-        self.assertEqual(len(self.said("warn")), 4)
-        self.assertNotIn("sftp", str(self.events))
-
-    def test_no_forwarding(self) -> None:
-        """
-        Nothing is forwarded in either direction, and that somebody tried is logged.
-        """
-        conversation = self.session()
-        for kind in (b"direct-tcpip", b"direct-streamlocal@openssh.com", b"x11"):
-            self.assertEqual(conversation.open(kind, 1), [NOT_OPENED])
-            self.assertIn(kind.decode(), self.said("warn")[-1])
-        for kind in (b"tcpip-forward", b"streamlocal-forward@openssh.com"):
-            heard = conversation.numbers(80, NS(kind), b"\1", NS(b"127.0.0.1"))
-            self.assertEqual(heard, [GLOBAL_FAILURE])
-            self.assertIn(kind.decode(), self.said("warn")[-1])
-
-    def test_alive(self) -> None:
-        """
-        What a client asks only to see whether we live it is told, and not logged.
-        """
-        heard = self.session().numbers(80, NS(b"keepalive@openssh.com"), b"\1")
-        self.assertEqual(heard, [GLOBAL_FAILURE])
-        self.assertEqual(self.said("warn"), [])
-
-    def test_one_channel(self) -> None:
-        """
-        There is one channel at a time.
-        """
-        self.assertEqual(self.session().open(number=1), [NOT_OPENED])
-
-    def test_leave(self) -> None:
-        """
-        When the session is over the client may close the connection; if it does not
-        we do.
-        """
-        conversation = self.session()
-        conversation.ask_for_terminal()
-        conversation.request(b"shell")
-        heard = conversation.say(DATA, bytes(4), NS(b"exit()\r"))
-        self.assertEqual(heard[-1][0], CLOSE)
-        self.assertIn(b"exit-status", heard[-2][1])
-        conversation.say(CLOSE, bytes(4))
-        self.assertFalse(conversation.far.disconnecting)
-        self.clock.advance(5)
-        self.assertTrue(conversation.far.broken)
-
-    def test_end_of_input(self) -> None:
-        """
-        A client that has no more to say has left.
-        """
-        conversation = self.session()
-        conversation.ask_for_terminal()
-        conversation.request(b"shell")
-        self.assertEqual(conversation.numbers(96, bytes(4))[-1], CLOSE)
-
-    def test_idle(self) -> None:
-        """
-        Whoever types nothing for long is put out, whatever his client says meanwhile.
-        """
-        conversation = self.session()
-        conversation.ask_for_terminal()
-        conversation.request(b"shell")
-        self.clock.advance(IDLE - 1)
-        conversation.type(b"a")
-        self.clock.advance(IDLE - 1)
-        conversation.numbers(80, NS(b"keepalive@openssh.com"), b"\1")
-        self.assertFalse(conversation.far.broken)
-        self.clock.advance(1)
-        self.assertTrue(conversation.far.broken)
-
-    def test_fault(self) -> None:
-        """
-        A fault of ours is logged once, and ends nothing but this session.
-        """
-
-        def breaks(_width: int) -> Any:
-            """
-            Break.
-            """
-            raise RuntimeError("oops")
-
-        conversation = self.session()
-        conversation.ask_for_terminal()
-        self.factory.make_console = breaks
-        self.assertEqual(conversation.request(b"shell"), [REFUSED])
-        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
-
-    def test_nonsense(self) -> None:
-        """
-        Who is in and sends what can't be understood is put out; that is a fault worth
-        a look.
-        """
-        conversation = self.session()
-        conversation.say(90, b"\0")
-        self.assertTrue(conversation.far.broken)
-        self.assertEqual(len(self.flushLoggedErrors()), 1)
-
-    def test_nothing_kept(self) -> None:
-        """
-        What has ended is counted no more, and no timer is left.
-        """
-        for conversation in (self.connect(), self.ready(), self.session()):
-            conversation.close()
-        self.assertEqual((self.factory._trying, self.factory._in), ({}, set()))
-        self.assertEqual(self.clock.getDelayedCalls(), [])

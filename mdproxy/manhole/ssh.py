@@ -8,21 +8,14 @@ passwords, commands, subsystems, forwarding, an environment, compression.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.conch.ssh import connection, transport
-from twisted.conch.ssh.channel import SSHChannel
+from twisted.conch.ssh import transport
 from twisted.conch.ssh.common import NS, getNS
-from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.service import SSHService
-from twisted.conch.ssh.session import (
-    parseRequest_pty_req,
-    parseRequest_window_change,
-)
 from twisted.conch.ssh.transport import SSHServerTransport
 from twisted.conch.ssh.userauth import (
     MSG_USERAUTH_FAILURE,
@@ -32,14 +25,13 @@ from twisted.conch.ssh.userauth import (
 )
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
-from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mdproxy.ini import printable
 from mdproxy.limits import Rates
 from mdproxy.manhole.keys import ALGORITHMS, AuthorizedKeys, fingerprint, verifies
-from mdproxy.manhole.shell import Console, Screen
+from mdproxy.manhole.session import Connection, Failures, shown
+from mdproxy.manhole.shell import Console
 from mdproxy.unix_sockets import peer_of
 
 #: For so many seconds anybody may try to log in, and type nothing.
@@ -50,6 +42,9 @@ _LINGER: Final = 5.0
 #: So many may be in at a time, and so many be trying.
 MOST_IN: Final = 4
 MOST_TRYING: Final = 8
+#: So many may come a second, and at once: to exchange keys takes a millisecond, in
+#: which no instance is served.
+ARRIVALS: Final = (2.0, 20)
 #: So often one connection may try.
 _ATTEMPTS: Final = 12
 #: So many refusals are logged a second, and at once.
@@ -63,177 +58,16 @@ _EXCHANGES: Final = (
 _CIPHERS: Final = (b"aes256-ctr", b"aes192-ctr", b"aes128-ctr")
 _MACS: Final = (b"hmac-sha2-512", b"hmac-sha2-256")
 
+#: The message that begins an exchange of keys (RFC 4253, section 7.1).
+_KEXINIT: Final = 20
 #: What may come before anything is encrypted: disconnect, ignore, unimplemented, debug
 #: (RFC 4253, section 11) and the exchange of keys (section 12).
 _IN_CLEAR: Final = frozenset((1, 2, 3, 4, 20, 21, *range(30, 50)))
 
-#: What is worth a line when somebody asks for it; the rest is clients' small talk.
-_REFUSED: Final = (
-    *(b"exec", b"subsystem", b"auth-agent-req@openssh.com", b"x11-req"),
-    *(b"tcpip-forward", b"streamlocal-forward@openssh.com"),
-)
+#: Whose rates are counted: everybody's together.
+_ALL: Final = ("manhole", "")
 
 _log = Logger()
-
-
-class _Failures(Logger):
-    """
-    Writes only of faults: conch tells of every step, and quotes what strangers send.
-    """
-
-    def emit(self, level: Any, format: str | None = None, **kwargs: Any) -> None:
-        """
-        Write an event if it is a fault.
-        """
-        if level == LogLevel.critical:
-            super().emit(level, format, **kwargs)
-
-
-def _shown(text: bytes) -> str:
-    """
-    Make something that a stranger has sent fit for a log.
-    """
-    return printable(text.decode("utf-8", "backslashreplace"))
-
-
-class Session(SSHChannel):
-    """
-    The one channel of a connection: a terminal, and then a shell on it.
-    """
-
-    _log = _Failures()
-    name = b"session"
-    conn: Any
-    _screen: Screen | None = None
-    _width: int | None = None
-
-    def requestReceived(self, kind: bytes, data: bytes) -> bool:
-        """
-        Take a request (RFC 4254, section 6).
-
-        @return: Whether it was granted.
-        """
-        granted = {
-            b"pty-req": self._take_terminal,
-            b"window-change": self._take_size,
-            b"shell": self._open_shell,
-        }.get(kind)
-        if granted is None:
-            if kind in _REFUSED:
-                self.conn.transport.refuse(f"may not have {_shown(kind)}")
-            return False
-        try:
-            return granted(data)
-        except Exception:
-            # Conch would just say no.
-            _log.failure("manhole: {kind} broke", kind=_shown(kind))
-            return False
-
-    def dataReceived(self, data: bytes) -> None:
-        """
-        Take what was typed.
-        """
-        self.conn.transport.typed()
-        if self._screen is not None:
-            self._screen.dataReceived(data)
-
-    def extReceived(self, kind: int, data: bytes) -> None:
-        """
-        Drop what nobody types.
-        """
-
-    def eofReceived(self) -> None:
-        """
-        Nothing more will be typed.
-        """
-        self.loseConnection()
-
-    def loseConnection(self) -> None:
-        """
-        End the session well, when all that was written has been sent.
-        """
-        if not self.closing and not self.localClosed:
-            if self._screen is not None:
-                self._screen.leave()
-            status = struct.pack(">L", 0)
-            self.conn.sendRequest(self, b"exit-status", status)
-        super().loseConnection()
-
-    def closed(self) -> None:
-        """
-        It has ended.
-        """
-        screen, self._screen = self._screen, None
-        if screen is not None:
-            screen.connectionLost(connectionDone)
-        self.conn.transport.linger()
-
-    def _take_terminal(self, data: bytes) -> bool:
-        """
-        Learn what terminal there is.
-        """
-        _term, (_rows, columns, _x, _y), _modes = parseRequest_pty_req(data)
-        self._width = columns
-        return True
-
-    def _take_size(self, data: bytes) -> bool:
-        """
-        Learn its new size.
-        """
-        rows, columns, _x, _y = parseRequest_window_change(data)
-        if self._screen is not None:
-            self._screen.console.terminalSize(columns, rows)
-        return True
-
-    def _open_shell(self, _data: bytes) -> bool:
-        """
-        Begin the shell, once; it needs a terminal.
-        """
-        if self._width is None or self._screen is not None:
-            return False
-        self._screen = Screen(self.conn.transport.factory.make_console(self._width))
-        self._screen.makeConnection(self)
-        return True
-
-
-class Connection(SSHConnection):
-    """
-    What follows the login: one session, and no other channel in either direction.
-    """
-
-    _log = _Failures()
-    transport: Any
-
-    def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
-        """
-        Open a session, and nothing else (RFC 4254, section 5.1).
-        """
-        kind, rest = getNS(packet)
-        if kind == b"session" and not self.channels:
-            super().ssh_CHANNEL_OPEN(packet)
-            return
-        self.transport.refuse(f"may not open a channel of type {_shown(kind)}")
-        self.transport.sendPacket(
-            connection.MSG_CHANNEL_OPEN_FAILURE,
-            rest[:4]
-            + struct.pack(">L", connection.OPEN_ADMINISTRATIVELY_PROHIBITED)
-            + NS(b"there is nothing but a shell here")
-            + NS(b""),
-        )
-
-    def getChannel(self, _kind: bytes, window: int, most: int, data: bytes) -> Session:
-        """
-        Make the session.
-        """
-        return Session(remoteWindow=window, remoteMaxPacket=most, conn=self)
-
-    def gotGlobalRequest(self, kind: bytes, data: bytes) -> int:
-        """
-        Grant nothing.
-        """
-        if kind in _REFUSED:
-            self.transport.refuse(f"may not have {_shown(kind)}")
-        return 0
 
 
 class Login(SSHService):
@@ -241,7 +75,7 @@ class Login(SSHService):
     Lets in who has a key (RFC 4252, section 7), under any name.
     """
 
-    _log = _Failures()
+    _log = Failures()
     name = b"ssh-userauth"
     transport: Any
 
@@ -261,7 +95,7 @@ class Login(SSHService):
         if method == b"publickey" and self._try_key(packet, user, rest):
             return
         if method not in (b"publickey", b"none"):
-            how = f"asks to log in by {_shown(method)}, which nobody can"
+            how = f"asks to log in by {shown(method)}, which nobody can"
             self.transport.refuse(how, user)
         self.transport.attempts += 1
         if self.transport.attempts >= _ATTEMPTS:
@@ -307,12 +141,13 @@ class Transport(SSHServerTransport):
     @ivar attempts: How many attempts to log in have failed.
     """
 
-    _log = _Failures()
+    _log = Failures()
     factory: Any
     transport: Any
     where = "nowhere"
     attempts = 0
     _over = False
+    _exchanges = 0
     _who: str | None = None
     _deadline: IDelayedCall | None = None
 
@@ -322,8 +157,11 @@ class Transport(SSHServerTransport):
         """
         self.where = _where(self.transport)
         self._deadline = self.factory.clock.callLater(LOGIN, self.abort)
-        self.factory.came(self)
-        super().connectionMade()
+        if self.factory.takes(self):
+            super().connectionMade()
+        else:
+            self.refuse("comes when too many others do")
+            self.abort()
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -345,11 +183,21 @@ class Transport(SSHServerTransport):
         """
         if self._over:
             return
-        if number not in _IN_CLEAR and not self.isEncrypted("both"):
+        if not self._in_order(number):
             code = transport.DISCONNECT_PROTOCOL_ERROR
-            self.sendDisconnect(code, b"not before the keys")
+            self.sendDisconnect(code, b"that may not come now")
             return
         super().dispatchMessage(number, payload)
+
+    def _in_order(self, number: int) -> bool:
+        """
+        Tell whether a message may come: nothing is asked for before the keys are
+        exchanged, and keys are not exchanged again before the login.
+        """
+        if number == _KEXINIT and self._who is None:
+            self._exchanges += 1
+            return self._exchanges == 1
+        return number in _IN_CLEAR or self.isEncrypted("both")
 
     def sendExtInfo(self, extensions: Any) -> None:
         """
@@ -390,7 +238,7 @@ class Transport(SSHServerTransport):
         @param why: What, as the rest of a sentence.
         @param user: Under which name.
         """
-        who = self.where if user is None else f"{_shown(user)} from {self.where}"
+        who = self.where if user is None else f"{shown(user)} from {self.where}"
         self.factory.tell_refusal(self._who or who, why)
 
     def let_in(self, user: bytes, name: str) -> None:
@@ -404,7 +252,7 @@ class Transport(SSHServerTransport):
             self.sendDisconnect(code, b"too many are in")
             self.refuse(f"finds {MOST_IN} in already", user)
             return
-        self._who = f"{_shown(user)} from {self.where} with {name}"
+        self._who = f"{shown(user)} from {self.where} with {name}"
         _log.info("manhole: {who} has logged in", who=self._who)
         self.typed()
         self.sendPacket(MSG_USERAUTH_SUCCESS, b"")
@@ -446,7 +294,7 @@ class ManholeFactory(SSHFactory):
     @ivar make_console: Makes a shell for a terminal with so many columns.
     """
 
-    _log = _Failures()
+    _log = Failures()
     noisy = False
     protocol = Transport
     services = {Login.name: Login}
@@ -471,6 +319,7 @@ class ManholeFactory(SSHFactory):
         self.make_console = make_console
         self._trying: dict[Transport, None] = {}
         self._in: set[Transport] = set()
+        self._arrivals = Rates(*ARRIVALS)
         self._refusals = Rates(*_REFUSALS)
         self._quiet = 0
 
@@ -494,15 +343,20 @@ class ManholeFactory(SSHFactory):
         """
         return None if transport in self._in else self.services.get(service)
 
-    def came(self, connection: Transport) -> None:
+    def takes(self, connection: Transport) -> bool:
         """
         Take note of a connection; where too many are trying the eldest is given up.
+
+        @return: Whether it may go on; otherwise too many have come of late.
         """
+        if not self._arrivals.allows(_ALL, self.clock.seconds()):
+            return False
         if len(self._trying) >= MOST_TRYING:
             eldest = next(iter(self._trying))
             del self._trying[eldest]
             eldest.abort()
         self._trying[connection] = None
+        return True
 
     def took_in(self, connection: Transport) -> bool:
         """
@@ -534,7 +388,7 @@ class ManholeFactory(SSHFactory):
         """
         Log that something was refused, but not too often.
         """
-        if not self._refusals.allows(("manhole", ""), self.clock.seconds()):
+        if not self._refusals.allows(_ALL, self.clock.seconds()):
             self._quiet += 1
             return
         quiet, self._quiet = self._quiet, 0
