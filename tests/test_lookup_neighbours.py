@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -752,6 +753,19 @@ class NeighbourSourceTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.kernel.dumps, before + 1)
         self.assertEqual(len(self.book), 11)
+
+    def test_failed_probes_are_told_seldom(self) -> None:
+        """
+        However often instances have a question asked that gets no answer, the log has
+        one line a minute, with the number of the others.
+        """
+        self.kernel.failures["send"] = [OSError(EIO, "x") for _ in range(51)]
+        with capturedLogs() as events:
+            for number in range(50):
+                self.source.probe("red", f"10.0.1.{number}")
+            self.clock.advance(61)
+            self.source.probe("red", "10.0.0.5")
+        self.assertEqual([event["quiet"] for event in events], [0, 49])
 
     def test_failed_probe(self) -> None:
         """

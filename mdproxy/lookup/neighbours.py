@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from mdproxy.condition import Condition
 from mdproxy.interfaces import ISource, SourceState
+from mdproxy.limits import Seldom
 from mdproxy.lookup.books import NeighbourBook
 from mdproxy.lookup.kernel_table import (
     DevicesChanged,
@@ -120,6 +121,7 @@ class NeighbourSource(Service):
         self._clock = clock
         self._book = book
         self._make_poll = make_poll
+        self._seldom = Seldom()
         counts = dict.fromkeys(("resyncs", "overruns", "probes", "failed_probes"), 0)
         self._ledger = Ledger(name, book, clock, self.log, counts)
         self._tables = {"": KernelTable("", self._ledger, open_socket)}
@@ -540,11 +542,22 @@ class NeighbourSource(Service):
             return ask(*seat, what)
         except (OSError, Garbled) as error:
             counts["failed_probes"] += 1
+            self._tell_failed(network, what, str(error))
+            return None
+
+    def _tell_failed(self, network: str, what: str, error: str) -> None:
+        """
+        Log that a question got no answer, once in a while for each network: any
+        instance can have them asked.
+        """
+        quiet = self._seldom.passes((network, error), self._clock.seconds())
+        if quiet is not None:
             self.log.warn(
-                "{source}: no answer about {what} on {network}: {error}",
+                "{source}: no answer about {what} on {network}: {error} ({quiet} more "
+                "like it)",
                 source=self.name,
                 what=what,
                 network=network,
-                error=str(error),
+                error=error,
+                quiet=quiet,
             )
-            return None
