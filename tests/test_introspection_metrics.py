@@ -40,6 +40,20 @@ _PROMETHEUS = (
     "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 )
 
+#: Whatever may stand in an Accept field, and what comes near to what has a meaning.
+_WISHES = st.one_of(
+    st.text(st.characters(min_codepoint=32, max_codepoint=255)),
+    st.lists(
+        st.sampled_from(
+            [
+                *("application/openmetrics-text", "text/plain", "*/*", ",", ";", " "),
+                *(";version=", "1.0.0", "0.0.1", "x", ";q=", "-1", "="),
+                *(";escaping=", "allow-utf-8", "underscores", "values"),
+            ]
+        )
+    ).map("".join),
+)
+
 #: More series than any host has with one listener, source and endpoint: a new family
 #: should make somebody think about how many it has.
 _MOST = 300
@@ -163,7 +177,7 @@ class ExpositionTests(SynchronousTestCase):
         self.assertTrue(fields["content-type"].startswith("text/plain"))
         self.assertIn("charset=utf-8", fields["content-type"])
 
-    @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+    @given(_WISHES)
     def test_strange_wishes(self, accept: str) -> None:
         """
         Whatever is wished for, the answer is in one of the two forms.

@@ -92,8 +92,9 @@ class Metrics(Resource):
         """
         from prometheus_client.exposition import choose_encoder
 
-        accept = request.getHeader("accept") or ""
-        encode, content_type = choose_encoder(accept)
+        # Not by a name that is text: its value would have to be UTF-8.
+        accept = request.getHeader(b"accept") or b""
+        encode, content_type = choose_encoder(accept.decode("latin-1"))
         written: bytes = encode(self._registry)
         request.setHeader("content-type", content_type)
         return written
