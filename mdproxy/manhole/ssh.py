@@ -42,7 +42,7 @@ _LINGER: Final = 5.0
 #: So many may be in at a time, and so many be trying.
 MOST_IN: Final = 4
 MOST_TRYING: Final = 8
-#: So many may come a second, and at once: to exchange keys takes a millisecond, in
+#: So many may come a second, and at once: to exchange keys takes half a millisecond, in
 #: which no instance is served.
 ARRIVALS: Final = (2.0, 20)
 #: So often one connection may try.
