@@ -13,8 +13,10 @@ import re
 from argparse import SUPPRESS, Action, ArgumentParser, _SubParsersAction
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import yaml
 from oslo_config import cfg
 
 _PLACE = re.compile(r"^<!-- ([a-z-]+) -->$", re.MULTILINE)
@@ -162,6 +164,20 @@ def metrics() -> str:
     return "\n".join(lines)
 
 
+def alerts() -> str:
+    """
+    Write every alert with what it means.
+    """
+    rules = Path(__file__).parent.parent / "etc" / "prometheus" / "mdproxy.rules.yml"
+    lines = ["| alert | severity | when |", "|---|---|---|"]
+    for group in yaml.safe_load(rules.read_text("utf-8"))["groups"]:
+        for rule in group["rules"]:
+            when = re.sub(r"{{.*?}}", "…", rule["annotations"]["summary"])
+            severity = rule["labels"]["severity"]
+            lines.append(f"| `{rule['alert']}` | {severity} | {plain(when)} |")
+    return "\n".join(lines)
+
+
 def interface() -> dict[str, Any]:
     """
     Read the description of the JSON interface.
@@ -233,6 +249,7 @@ def reasons() -> str:
 
 #: What a page may ask for.
 WRITTEN = {
+    "alerts": alerts,
     "options": options,
     "commands": commands,
     "metrics": metrics,
