@@ -22,7 +22,7 @@ from twisted.web.server import Site
 from mdproxy.checks.finding import Finding, Group
 from mdproxy.cli import main
 from mdproxy.ctl.access import Access
-from mdproxy.ctl.doctor import find_service, lines
+from mdproxy.ctl.doctor import find_service, lines, news
 from mdproxy.devnova import DevNova
 from tests.answering import Answering
 from tests.test_fetch import number_of
@@ -53,11 +53,26 @@ class LinesTests(SynchronousTestCase):
         written = lines(groups)
         self.assertEqual(written[:2], ["One:", "  ok    a: Fine."])
         self.assertTrue(written[4].startswith("  WRONG b: Bad \\u001b[2J"))
+        self.assertTrue(written[5].startswith(" " * 8 + "word"))
         self.assertIn("        -> Mend it.", written)
         self.assertIn("  note  c:", written)
         self.assertEqual(written[-1], "In all: 1 wrong, 1 worth a look, 1 ok.")
         for line in written:
             self.assertTrue(line.isprintable())
+
+
+class NewsTests(SynchronousTestCase):
+    """
+    Tests for L{news}.
+    """
+
+    def test_told_once(self) -> None:
+        """
+        What the service has found as we have is told once; where both differ, twice.
+        """
+        ours, theirs = Finding("a", "ok", "Well."), Finding("a", "wrong", "Not well.")
+        groups = [Group("One", (ours,))]
+        self.assertEqual(news([ours, theirs], groups), (theirs,))
 
 
 class ServiceTests(SynchronousTestCase):

@@ -112,13 +112,13 @@ def judge_answer(fetch: Fetch) -> Told:
             "403 to a signed question: Nova refuses our signature, so every instance "
             "gets 503."
         )
-        return Told("wrong", text, explain(fetch))
+        return Told("wrong", text, _advice(fetch))
     if status == 400 and not is_about_tls(fetch.beginning):
         text = (
             "400 to a good question: something between us and Nova mangles headers, so "
             "no instance gets anything."
         )
-        return Told("mangled", text, explain(fetch))
+        return Told("mangled", text, _advice(fetch))
     if 200 <= status < 300:
         return Told(
             "unknown",
@@ -127,7 +127,14 @@ def judge_answer(fetch: Fetch) -> Told:
             "See nova_metadata_host and nova_metadata_port, and what listens there.",
         )
     text = f"{status} to a signed question, which tells nothing of the secret."
-    return Told("unknown", text, explain(fetch))
+    return Told("unknown", text, _advice(fetch))
+
+
+def _advice(fetch: Fetch) -> str:
+    """
+    Explain an answer, whose status was told already.
+    """
+    return explain(fetch).removeprefix(f"{fetch.status}: ")
 
 
 def judge_failure(error: UpstreamError) -> Told:

@@ -341,10 +341,9 @@ class Checks(Service):
             self._log.info("Nova at {place} accepts our signature", place=place)
         else:
             self._log.error(
-                "Nova at {place}: {text} {advice}",
+                "Nova at {place}: {text} mdproxyctl doctor says what to do.",
                 place=place,
                 text=told.text,
-                advice=told.advice,
             )
 
     def _of(self, endpoint: Endpoint) -> _Heard:

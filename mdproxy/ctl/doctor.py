@@ -81,7 +81,7 @@ def _finding(finding: Finding) -> list[str]:
     """
     sign = f"  {_SIGNS[finding.verdict]:<6}"
     text = wrapped(f"{finding.name}: {finding.text}", " " * 8)
-    advice = wrapped(f"-> {finding.advice}", " " * 8) if finding.advice else []
+    advice = wrapped(finding.advice, " " * 8 + "-> ") if finding.advice else []
     return [sign + text[0][8:], *text[1:], *advice]
 
 
@@ -112,7 +112,18 @@ def examine(arguments: Namespace) -> list[Group]:
         groups += [
             Group(title, tuple(survey(config, service))) for title, survey in SUBJECTS
         ]
-    return [*groups, Group("The running service", findings)]
+    return [*groups, Group("The running service", news(findings, groups))]
+
+
+def news(findings: Sequence[Finding], groups: Sequence[Group]) -> tuple[Finding, ...]:
+    """
+    Leave out what the service says and we have found just so.
+
+    @param findings: What the service says.
+    @param groups: What we have found.
+    """
+    known = {(f.name, f.text) for group in groups for f in group.findings}
+    return tuple(f for f in findings if (f.name, f.text) not in known)
 
 
 def find_service(access: Access | None) -> Service:

@@ -192,9 +192,8 @@ def _checks(checks: Mapping[str, Any]) -> list[str]:
     written: list[str] = []
     for it in checks.get("findings") or ():
         if it.get("verdict") != "ok":
-            sign = "! " if it.get("verdict") == "wrong" else ""
-            text = f"{sign}{it.get('name')}: {it.get('text')} {it.get('advice')}"
-            written += wrapped(text, "  ")
+            text = f"{it.get('name')}: {it.get('text')} {it.get('advice')}"
+            written += wrapped(text, "  ! " if it.get("verdict") == "wrong" else "  ")
     certificates = checks.get("certificates") or {}
     for name, ends in certificates.items():
         written += [f"  {shown(name)}: good until {iso(ends)}"]

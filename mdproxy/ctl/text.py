@@ -41,13 +41,13 @@ def wrapped(text: str, indent: str = "") -> list[str]:
     """
     Wrap a sentence, which may hold what others wrote.
 
-    @param indent: What each line begins with.
+    @param indent: What the first line begins with; the others have as many blanks.
     """
     return textwrap.wrap(
         visible(text, 4000),
         WIDTH,
         initial_indent=indent,
-        subsequent_indent=indent,
+        subsequent_indent=" " * len(indent),
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -66,16 +66,12 @@ def _candidate(told: Mapping[str, Any], it: Mapping[str, Any]) -> list[str]:
         f"{shown(told.get('address'))} on {shown(it.get('network'))}{name}: {verdict}, "
         f"{shown(it.get('reason'))} (row {shown(it.get('row'))})"
     )
-    doubt = None
-    if it.get("doubtful"):
-        doubt = "A source that would know is not live, so this proves nothing (503)."
     lately = it.get("lately")
     return [
         head,
         *wrapped(str(it.get("sentence") or ""), "  "),
         *pairs(
             [
-                ("doubt", doubt),
                 ("lately", None if lately is None else shown(lately)),
                 ("rule", shown(it.get("rule"))),
                 ("listener", _listener(it.get("listener") or {})),
