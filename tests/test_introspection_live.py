@@ -50,7 +50,7 @@ class LiveTests(SynchronousTestCase):
         line = Line.to(self.site)
         more = "" if last is None else f"Last-Event-ID: {last}\r\n"
         head = f"GET {LIVE}{query} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n"
-        line.protocol.dataReceived(head.encode())
+        line.protocol.dataReceived(head.encode("latin-1", "replace"))
         return line
 
     def text(self, line: Line) -> str:
@@ -179,7 +179,10 @@ class LiveTests(SynchronousTestCase):
         text = self.text(line)
         self.assertEqual(text.count("event: transaction"), 3)
         self.assertEqual(text.count("event: missed"), 1)
-        for last in ("req-00000000-0000-0000-0000-000000000002", "", "x", "2" * 500):
+        for last in (
+            *("req-00000000-0000-0000-0000-000000000002", "", "x", "2" * 500),
+            *("\u0664" * 12, "caf\xe9", "-00000000001"),
+        ):
             self.assertEqual(self.text(self.listen(last=last)), "retry: 2000\n\n")
 
     def test_burst(self) -> None:

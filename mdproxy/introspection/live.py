@@ -149,12 +149,12 @@ class Tail:
         looking.clock = self._clock
         return looking
 
-    def follow(self, request: Request, wants: Wants, last: str | None) -> Listening:
+    def follow(self, request: Request, wants: Wants, last: str) -> Listening:
         """
         Begin to tell somebody.
 
         @param wants: Which transactions.
-        @param last: The id of the last event that was heard; C{None}: begin now.
+        @param last: The id of the last event that was heard; any other text: begin now.
         """
         if not self.listening:
             self._last = self._latest()
@@ -188,12 +188,12 @@ class Tail:
         latest = next(self._ring.latest(), None)
         return None if latest is None else int(latest["number"])
 
-    def _number_of(self, last: str | None) -> int | None:
+    def _number_of(self, last: str) -> int | None:
         """
         Read the number out of a request's id, if it is one of this process.
         """
         try:
-            number = int((last or "")[-12:], 16)
+            number = int(last[-12:], 16)
         except ValueError:
             return None
         return number if self._ring.ids.of(number) == last else None
@@ -288,7 +288,8 @@ class Live(Resource):
         """
         Follow for somebody until he goes.
         """
-        last = request.getHeader("last-event-id")
+        # As bytes, for Twisted makes text of nothing but UTF-8.
+        last = (request.getHeader(b"last-event-id") or b"").decode("latin-1")
         # The connection closes with the answer: nothing comes after it.
         request.write(b"retry: 2000\n\n")
         listener = self._tail.follow(request, wants, last)
