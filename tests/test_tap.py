@@ -4,6 +4,7 @@ Tests for L{mdproxy.tap}: the wiring in memory, and one real process.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -703,19 +704,22 @@ class ProcessTests(TestCase):
         self.spawn()
         await self.twistd.says("static is live")
 
-    def spawn(self, *options: str, output: int | None = None) -> None:
+    def spawn(self, *options: str, output: int | None = None, more: str = "") -> None:
         """
         Start Nova and the process.
 
         @param options: More of C{twistd}'s.
+        @param more: More of the configuration.
         @param output: The descriptor that it writes to; C{None}: we read it.
         """
-        self.prepare()
+        self.prepare(more)
         self.process = self.twistd.spawn(self.says["config"], *options, output=output)
 
-    def prepare(self) -> None:
+    def prepare(self, more: str = "") -> None:
         """
         Start Nova, and be ready to start the process.
+
+        @param more: More of the configuration.
         """
         self.nova = NovaFactory()
         listening: IListeningPort = cast(Any, reactor).listenTCP(
@@ -723,7 +727,7 @@ class ProcessTests(TestCase):
         )
         self.addCleanup(listening.stopListening)
         nova_port = cast(Any, listening.getHost()).port
-        self.says = write_config(Path(self.mktemp()), nova=nova_port)
+        self.says = write_config(Path(self.mktemp()), more, nova=nova_port)
         self.twistd = Twistd()
         self.addCleanup(self.twistd.kill)
 
@@ -830,6 +834,35 @@ class ProcessTests(TestCase):
         self.spawn("--logfile=/dev/full")
         await self.assert_lives()
         self.assertEqual(self.twistd.said, "")
+
+    async def test_output_that_nobody_reads(self) -> None:
+        """
+        The same where that goes to a pipe whose reader has stopped (E8).
+        """
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"\n" * 4096)
+        os.set_blocking(writing, True)
+        self.spawn(output=writing)
+        os.close(writing)
+        await self.assert_lives()
+
+    async def test_json(self) -> None:
+        """
+        Where the configuration wants it so each line of the log is a JSON object, to
+        the end; what Twisted says of each socket is not in it.
+        """
+        self.spawn(more="[log]\nformat = json\n")
+        await self.assert_lives()
+        told = [json.loads(line) for line in self.twistd.said.splitlines()]
+        texts = [each["text"] for each in told]
+        self.assertIn("static is live", texts)
+        self.assertIn("stopping: what is in flight is finished first", texts)
+        twisted = [each for each in told if not each["namespace"].startswith("mdproxy")]
+        self.assertEqual(twisted, [])
 
     async def test_activated(self) -> None:
         """
