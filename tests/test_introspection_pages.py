@@ -17,7 +17,10 @@ from mdproxy.introspection.guard import Guard
 from mdproxy.introspection.markup import PROSE
 from mdproxy.introspection.pages import NAMES, make_pages
 from mdproxy.introspection.site import make_site
+from mdproxy.introspection.view import View
+from mdproxy.model import Caller
 from tests.markup_reading import Document
+from tests.operated import ADDRESS, BLUE, RED, A, B, Host, a_port
 from tests.telling import NOW, TellingView
 
 #: Every page, and how it begins where all is well.
@@ -70,15 +73,15 @@ class PagesTestCase(SynchronousTestCase):
         """
         Have nothing rendered yet.
         """
-        self.show(TellingView())
+        self.view = TellingView()
+        self.show(self.view)
 
     def show(
-        self, view: TellingView, elsewhere: Callable[..., Deferred[Any]] = at_once
+        self, view: View, elsewhere: Callable[..., Deferred[Any]] = at_once
     ) -> None:
         """
         Make the site that shows a view.
         """
-        self.view = view
         self.site = make_site(
             {NAMES: lambda: make_pages(view, lambda: NOW, elsewhere)}, Guard(), Clock()
         )
@@ -227,6 +230,34 @@ class EveryPageTests(PagesTestCase):
             self.assertGreater(len(body), 1000)
 
 
+class RealViewTests(PagesTestCase):
+    """
+    The pages of what the real view tells.
+    """
+
+    def test_shown(self) -> None:
+        """
+        All that it tells of whoever asked, was refused or watched can be shown.
+        """
+        host = Host()
+        host.know(a_port(), a_port("i-b", B, addresses=None, parent="trunk"))
+        host.lease(A, -60, "<b>vm</b>")
+        host.see(A)
+        host.see(B, "10.0.0.9")
+        host.view.watch("i-a", 60)
+        host.steps.note(1, Caller(RED, ADDRESS, A), None, "asks Nova", reason="agreed")
+        host.ask()
+        host.ask(B, "10.0.0.9", status=404)
+        host.ask(None, "10.0.0.77", BLUE, status=0)
+        self.show(host.view)
+        for target in (
+            *("/networks", "/instances", "/instances/i-a", "/instances/i-b"),
+            *("/transactions", "/why?address=10.0.0.5", "/why?address=10.0.0.9"),
+            *("/why?address=10.0.0.77", "/why?address=10.0.0.78", "/checks"),
+        ):
+            self.page(target)
+
+
 class FirstPageTests(PagesTestCase):
     """
     How the template library comes into the process.
@@ -237,7 +268,8 @@ class FirstPageTests(PagesTestCase):
         Have it loaded when the test says so.
         """
         self.loading: list[tuple[Deferred[Any], Callable[[], Any]]] = []
-        self.show(TellingView(), self.elsewhere)
+        self.view = TellingView()
+        self.show(self.view, self.elsewhere)
 
     def elsewhere(self, call: Callable[[], Any]) -> Deferred[Any]:
         """
@@ -406,7 +438,8 @@ class WhyTests(PagesTestCase):
         """
         Of each network a readable account comes first, then the evidence.
         """
-        self.show(TellingView(many=2))
+        self.view = TellingView(many=2)
+        self.show(self.view)
         document = self.page("/why?address=10.0.0.5&network=n")
         self.assertEqual(self.view.asked, [("why", "10.0.0.5", "n")])
         text = document.text
