@@ -4,6 +4,7 @@ Tests for L{mdproxy.manhole}.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import stat
@@ -11,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.error import CannotListenError
@@ -21,7 +22,9 @@ from mdproxy.introspection.parts import Parts
 from mdproxy.manhole import Manhole, banner_of, make_manhole, namespace_of
 from mdproxy.manhole.trust import Untrusted
 from mdproxy.operator_config import ManholeConfig
-from tests.secrecy import SecrecyTestCase
+from mdproxy.tap import Options, makeService
+from tests.secrecy import SECRET, SecrecyTestCase
+from tests.twistd import write_config
 
 #: Parts of which each is its own name.
 PARTS = Parts(
@@ -345,6 +348,27 @@ class UnixTests(ManholeCase):
         self.assertEqual(self.path.read_text(), "another's")
 
 
+def reachable_from(root: Any) -> list[Any]:
+    """
+    Find all objects of ours that can be come by from one.
+    """
+    found: dict[int, Any] = {}
+    waiting = [root]
+    while waiting:
+        each = waiting.pop()
+        is_code = isinstance(each, (type, ModuleType))
+        is_module = isinstance(each, dict) and "__builtins__" in each
+        if id(each) in found or is_code or is_module:
+            continue
+        found[id(each)] = each
+        waiting += gc.get_referents(each)
+    return [
+        each
+        for each in found.values()
+        if str(type(each).__module__).startswith("mdproxy")
+    ]
+
+
 class MakeTests(SecrecyTestCase):
     """
     Tests for L{make_manhole}.
@@ -369,6 +393,22 @@ class MakeTests(SecrecyTestCase):
         self.assertIsNone(factory.keys.find(b"any"))
         console = factory.make_console(80)
         self.assertEqual(console.namespace["lookup"], "lookup")
+
+    def test_secret(self) -> None:
+        """
+        No part of the real service shows the secret when its name is typed, and
+        neither does anything else of ours that can be come by from there.
+        """
+        directory = Path(self.mktemp()).resolve()
+        says = write_config(directory)
+        options = Options()
+        options.parseOptions(["--config-file", str(says["config"])])
+        service = makeService(options, MemoryReactorClock())
+        seen = reachable_from(service)
+        for each in seen:
+            self.assertNotIn(SECRET.decode(), repr(each), type(each))
+        kinds = {type(each).__name__ for each in seen}
+        self.assertLess({"Signer", "Upstream", "Config", "InstanceLookup"}, kinds)
 
     def test_light(self) -> None:
         """
