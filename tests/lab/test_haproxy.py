@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mdproxy.lookup.decision import eui64
 from tests.lab.guest import Answer, Guest, Talk, request
 from tests.lab.haproxies import STRANGER, USER, Haproxy, HaproxyHost
+from tests.lab.machines import Machine
 from tests.lab.mirror import BYTES, LARGE
 from tests.lab.neutron_host import ROUTER_PORT, require_neutron
 from tests.lab.proxy import Proxy
@@ -233,6 +234,21 @@ class HaproxyTests(SynchronousTestCase):
         self.assertNotIn(ann.instance.encode(), answer.raw)
         [foreigner] = pending.answers()
         self.assertEqual(foreigner.status, 404, foreigner)
+        self.check_why(ann)
+
+    def check_why(self, machine: Machine) -> None:
+        """
+        The operator is told of the turned entry that the refusal rested on, as it is
+        now and as it was.
+        """
+        answer = self.proxy.ask_operator(
+            f"/api/v1/why?address={machine.ipv4}&network={machine.network}"
+        )
+        (found,) = answer.json()["candidates"]
+        self.assertEqual(found["listener"]["kind"], "socket")
+        self.assertEqual(found["reason"], "frame-mismatch")
+        self.assertEqual(found["last"][0]["reason"], "frame-mismatch")
+        self.assertEqual(len(found["neighbour"]["turns"]), 2)
         self.assert_is(self.ask("bob"), "bob")
 
     def test_router(self) -> None:

@@ -359,3 +359,23 @@ class ManyTests(NeutronCase):
         instances = [machine.instance for machine in self.host.machines.values()]
         self.assertEqual(ask_all(vms, self.host.machines), instances)
         self.assertIsNone(self.described()["problem"])
+        self.check_why(next(reversed(self.host.machines.values())))
+
+    def check_why(self, machine: Machine) -> None:
+        """
+        Of the address of them all the operator is told that it is everywhere, and on
+        which network it is whose.
+        """
+        target = f"/api/v1/why?address={machine.ipv4}"
+        everywhere = self.proxy.ask_operator(target).json()
+        self.assertEqual(everywhere["total"], MANY)
+        self.assertLess(len(everywhere["candidates"]), 20)
+        answer = self.proxy.ask_operator(f"{target}&network={machine.network}").json()
+        (found,) = answer["candidates"]
+        self.assertEqual(found["port"]["instance"], machine.instance)
+        self.assertEqual(
+            (found["reason"], found["last"][0]["status"]), ("lease-missing", 200)
+        )
+        self.assertIn(
+            f"of namespace {found['network'].partition('/')[0]}", found["bound"]
+        )
