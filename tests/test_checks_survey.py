@@ -171,6 +171,11 @@ class HostTests(SynchronousTestCase):
             libvirt_path=str(directory),
             lease_sources=tuple(sources),
         )
-        found = survey_stores(config)
+        found = survey_stores(config, US)
         verdict = ["note", "ok", "ok", "ok", "wrong"]
         self.assertEqual([finding.verdict for finding in found], verdict, found)
+        (directory / "1.leases").chmod(0o600)
+        stranger = User("stranger", 3_999_999, frozenset())
+        found = survey_stores(config, Service(None, stranger))
+        closed = [f for f in found if "1.leases can't be" in f.text]
+        self.assertEqual([finding.verdict for finding in closed], ["wrong"], found)

@@ -192,9 +192,14 @@ class AskingTests(SynchronousTestCase):
         stream = b': hello\n\nid: 1\ndata: {"n": 1}\n\ndata: {"n": 2}\n\n'
         self.service.answers["/api/v1/live"] = (200, stream)
         with self.service.listening() as port:
-            events = list(Access(("127.0.0.1", port)).follow("live", status=200))
+            access = Access(("127.0.0.1", port))
+            events = list(access.follow("live", "req-7", status=200))
+            list(access.follow("live", None))
         self.assertEqual(events, [{"n": 1}, {"n": 2}])
-        self.assertEqual(self.service.asked[0][2], {"status": "200"})
+        first, second = self.service.asked
+        self.assertEqual(first[2], {"status": "200"})
+        self.assertEqual(first[3]["last-event-id"], "req-7")
+        self.assertNotIn("last-event-id", second[3])
 
     def test_nobody_there(self) -> None:
         """

@@ -8,7 +8,7 @@ import io
 import json
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -107,15 +107,22 @@ class LatestTests(TraceCase):
 
     def test_following(self) -> None:
         """
-        What is asked from now on follows, as long as the service tells.
+        What is asked from then on follows, nothing left out unless that is told, as
+        long as the service tells.
         """
         (it, _) = self.host.view.transactions()["items"]
         event = b"data: " + json.dumps({**it, "target": "/third"}).encode() + b"\n\n"
-        self.service.answers["/api/v1/transactions/live"] = (200, event)
-        lines = self.trace("--follow", "--instance", "i-1")
+        missed = b"event: missed\ndata: {}\n\n"
+        self.service.answers["/api/v1/transactions/live"] = (200, missed + event)
+        errors = io.StringIO()
+        with redirect_stderr(errors):
+            lines = self.trace("--follow", "--instance", "i-1")
         self.assertEqual(len(lines), 3)
         self.assertIn("/third", lines[2])
-        self.assertEqual(self.service.asked[-1][2], {"instance": "i-1"})
+        _, _, said, fields = self.service.asked[-1]
+        self.assertEqual(said, {"instance": "i-1"})
+        self.assertEqual(fields["last-event-id"], it["request_id"])
+        self.assertIn("left out", errors.getvalue())
 
 
 class WatchTests(TraceCase):

@@ -277,13 +277,14 @@ def _in_namespaces(
     return [judged, *held]
 
 
-def survey_stores(config: Config) -> list[Finding]:
+def survey_stores(config: Config, service: Service) -> list[Finding]:
     """
-    Look at what inventories and lease sources read.
+    Look at what inventories and lease sources read, and whether the service may.
     """
     findings: list[Finding] = []
     if "static" in config.inventories:
         findings.append(judge_static(read(config.static_path)))
+        findings += _closed("inventory static", [config.static_path], service)
     if "libvirt" in config.inventories:
         path = config.libvirt_path
         findings.append(judge_libvirt(path, _count(path, ".xml")))
@@ -296,7 +297,22 @@ def survey_stores(config: Config) -> list[Finding]:
         )
         contents = [read(path) for path in paths[:_MOST]]
         findings.append(judge_leases(source.name, KINDS[source.kind], contents))
+        findings += _closed(f"leases {source.name}", paths[:_MOST], service)
     return findings
+
+
+def _closed(name: str, paths: Sequence[str], service: Service) -> list[Finding]:
+    """
+    Find files that are there, and that the service may not read.
+
+    @return: The first of them, if there is one.
+    """
+    for path in paths:
+        way = look_at(path)
+        finding = judge_way(name, way, service.user)
+        if way.found is not None and finding.verdict == "wrong":
+            return [finding]
+    return []
 
 
 def _count(directory: str, suffix: str) -> int | None:
@@ -315,5 +331,5 @@ def _count(directory: str, suffix: str) -> int | None:
 SUBJECTS: Final[Sequence[tuple[str, Callable[[Config, Service], list[Finding]]]]] = (
     ("This host", survey_host),
     ("Listeners", survey_listeners),
-    ("Inventories and leases", lambda config, _: survey_stores(config)),
+    ("Inventories and leases", survey_stores),
 )

@@ -101,11 +101,14 @@ class Access:
         """
         return self._values("POST", f"/api/v1/{path}", urlencode(form).encode())
 
-    def follow(self, path: str, **query: str | int | None) -> Iterator[Any]:
+    def follow(
+        self, path: str, after: str | None, **query: str | int | None
+    ) -> Iterator[Any]:
         """
         Follow what goes on.
 
         @param path: What stands behind C{/api/v1/}.
+        @param after: The id of the last event that is known; C{None}: from now on.
         @param query: What to say with it; C{None} is not said.
 
         @return: The values of each event; it ends when the service does.
@@ -114,7 +117,8 @@ class Access:
         """
         said = urlencode({k: v for k, v in query.items() if v is not None})
         target = f"/api/v1/{path}" + (f"?{said}" if said else "")
-        connection, response = self._send("GET", target, None)
+        fields = {} if after is None else {"Last-Event-ID": after}
+        connection, response = self._send("GET", target, None, fields)
         if connection.sock is not None:
             # Nothing may happen for as long as nobody asks.
             connection.sock.settimeout(None)
@@ -140,14 +144,21 @@ class Access:
             connection.close()
 
     def _send(
-        self, method: str, target: str, body: bytes | None
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[HTTPConnection, HTTPResponse]:
         """
         Send a request and read the head of the answer.
+
+        @param more: Further fields.
         """
         connection = _Connection(self)
         # It is no browser's page that asks: the service's answer to those is no.
         fields = {"Accept": "application/json, text/event-stream", "X-Mdproxy": "1"}
+        fields.update(more or {})
         if body is not None:
             fields["Content-Type"] = "application/x-www-form-urlencoded"
         try:

@@ -7,6 +7,7 @@ one instance go, step by step.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -52,15 +53,37 @@ def run(
             for each in _watched(access, arguments, sleep, now):
                 print(write(each), flush=True)
             return 0
+        last = None
         for each in _latest(access, arguments):
             print(write(each))
+            last = each.get("request_id")
         if arguments.follow:
-            for each in access.follow("transactions/live", **_filters(arguments)):
-                print(write(each), flush=True)
+            _follow(access, arguments, last, write)
     except KeyboardInterrupt:
         # That is how following ends.
         pass
     return 0
+
+
+def _follow(
+    access: Access,
+    arguments: Namespace,
+    last: str | None,
+    write: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """
+    Print what is asked from now on.
+
+    @param last: The last request that was printed.
+    """
+    live = "transactions/live"
+    sys.stdout.flush()
+    for each in access.follow(live, last, **_filters(arguments)):
+        # An event without anything in it says that there were too many.
+        if each:
+            print(write(each), flush=True)
+        else:
+            print("mdproxyctl: some are left out here", file=sys.stderr, flush=True)
 
 
 def step(it: Mapping[str, Any]) -> str:
