@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from prometheus_client.registry import CollectorRegistry
 
+#: The content type of Prometheus's own text.
+_PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
+
 #: Tells C{ready} (L{View.readiness<mdproxy.introspection.view.View.readiness>}).
 Readiness = Callable[[], Mapping[str, Any]]
 
@@ -90,14 +93,30 @@ class Metrics(Resource):
         """
         Write them all.
         """
-        from prometheus_client.exposition import choose_encoder
-
-        # Not by a name that is text: its value would have to be UTF-8.
-        accept = request.getHeader(b"accept") or b""
-        encode, content_type = choose_encoder(accept.decode("latin-1"))
-        written: bytes = encode(self._registry)
+        write, content_type = _form(request.getHeader(b"accept") or b"")
         request.setHeader("content-type", content_type)
-        return written
+        return write(self._registry)
+
+
+def _form(accept: bytes) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """
+    Choose in which form metrics are written: OpenMetrics for whoever knows it, the text
+    that everybody knows for all others.
+
+    The library's own C{choose_encoder} fails where somebody asks for a version that is
+    no number, and repeats the version in its answer.
+
+    @param accept: The value of the Accept field.
+
+    @return: What writes them, and the content type of that.
+    """
+    from prometheus_client import exposition
+    from prometheus_client.openmetrics import exposition as openmetrics
+
+    kinds = {offer.partition(b";")[0].strip() for offer in accept.lower().split(b",")}
+    if b"application/openmetrics-text" in kinds:
+        return openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+    return exposition.generate_latest, _PLAIN
 
 
 @frozen(eq=False)
