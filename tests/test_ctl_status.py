@@ -26,7 +26,8 @@ TOLD: dict[str, Any] = {
     },
     "listeners": [
         {"name": "l", "device": "br0", "listening": ["::1 port 80"], "accepted": 3},
-        {"name": "m", "kind": "namespaces", "problem": "no \x1b[2J way"},
+        {"name": "m", "kind": "socket", "problem": "no \x1b[2J way"},
+        {"name": "namespaces", "namespaces": 3, "listening": 6, "problem": None},
     ],
     "sources": [
         {"name": "static", "state": "live", "ports": 7, "problem": None},
@@ -80,6 +81,7 @@ class LinesTests(SynchronousTestCase):
             "! the last reload was refused: x.conf line 1: \\u001bbad",
             "l br0 3 accepted ::1 port 80",
             "! no \\u001b[2J way",
+            "6 sockets in 3 namespaces",
             "static live 7 ports",
             "ovn stale ! connection lost",
             "a:8775 TLS sound secret wrong 1 busy",

@@ -106,6 +106,8 @@ def _listeners(listeners: Iterable[Mapping[str, Any]]) -> list[Any]:
         problem = it.get("problem")
         listening = it.get("listening")
         where = shown(listening if listening is not None else it.get("path"))
+        if isinstance(it.get("namespaces"), int):
+            where = f"{where} sockets in {shown(it['namespaces'])} namespaces"
         rows.append(
             (
                 problem is not None,

@@ -15,7 +15,8 @@ from tests.lab.machines import INSTANCES
 from tests.lab.nova import SECRET
 from tests.lab.proxy import NOVA_PORT, write_private
 from tests.lab.rogue import Attacker
-from tests.lab.stage import wait_for
+from tests.lab.stage import LabError, Stage, wait_for
+from tests.lab.test_namespaces import NeutronCase
 
 #: How often the secret is checked here, in seconds.
 CHECKING = {"upstream": {"check_interval": 5}}
@@ -24,23 +25,30 @@ SHORT = {"hold": {"openstack": 0.5, "other": 0.5}}
 META_DATA = "/openstack/latest/meta_data.json"
 
 
-class DoctorTests(LabTestCase):
+class Operator:
     """
-    VMs on one network, a failure, and the operator.
+    The operator of a host.
+
+    @ivar stage: Where the host is.
     """
 
-    booted = ("red-one", "red-two")
-
-    def operate(self, *command: str) -> tuple[int, str]:
+    def __init__(self, stage: Stage) -> None:
         """
-        Run C{mdproxyctl} where the operator is.
+        Be there.
+        """
+        self.stage = stage
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """
+        Run C{mdproxyctl} on the host.
 
         @return: Its exit status and its output, without the ends of lines.
         """
         python = (sys.executable, "-m", "mdproxy.cli")
-        config = ("--config-file", str(self.world.directory / "mdproxy.conf"))
-        done = self.world.hypervisor.run(*python, *command, *config, check=False)
-        self.assertEqual(done.stderr, b"")
+        config = ("--config-file", str(self.stage.directory / "mdproxy.conf"))
+        done = self.stage.hypervisor.run(*python, *command, *config, check=False)
+        if done.stderr:
+            raise LabError(done.stderr.decode())
         return done.returncode, " ".join(done.stdout.decode().split())
 
     def doctor(self) -> dict[str, Any]:
@@ -50,9 +58,55 @@ class DoctorTests(LabTestCase):
         @return: What it found, by names; what it says itself before what the service
             says.
         """
-        _, out = self.operate("doctor", "--json")
+        _, out = self.run("doctor", "--json")
         groups = reversed(json.loads(out)["groups"])
         return {f["name"]: f for group in groups for f in group["findings"]}
+
+
+class NamespacesTests(NeutronCase):
+    """
+    A host of Neutron's, and the operator.
+    """
+
+    def test_a_held_port(self) -> None:
+        """
+        Of a namespace whose port somebody else has the doctor says who, and of one
+        without the address which; nothing is said of what is well.
+        """
+        held, bare = self.host.add_network("red"), self.host.add_network("blue")
+        self.host.add_network("green")
+        script = "import socket, time; o = socket.create_server(('0.0.0.0', 80)); "
+        script += "time.sleep(600)"
+        holder = self.host.start_python(held, "holder", "-c", script)
+        bare.run("sh", "-c", "ip address flush to 169.254.169.254/32")
+        self.start()
+        wait_for("trouble", lambda: self.described()["problem"])
+        found = Operator(self.host).doctor()
+        port = found[f"port in {held.name}"]
+        self.assertEqual(port["verdict"], "wrong")
+        # In between is what entered the namespace.
+        self.assertIn(f"(pid {holder.process.pid}) holds 169.254.169.254", port["text"])
+        self.assertNotIn(f"port in {bare.name}", found)
+        lacking = found["address in the namespaces of neutron"]
+        self.assertEqual(lacking["verdict"], "note")
+        self.assertIn(f"1 of 3 namespaces: {bare.name}.", lacking["text"])
+        self.assertEqual(found["listener namespaces"]["verdict"], "wrong")
+
+
+class DoctorTests(LabTestCase):
+    """
+    VMs on one network, a failure, and the operator.
+    """
+
+    booted = ("red-one", "red-two")
+
+    def setUp(self) -> None:
+        """
+        Make the world.
+        """
+        super().setUp()
+        operator = Operator(self.world)
+        self.operate, self.doctor = operator.run, operator.doctor
 
     def expect(self, words: str, *command: str) -> None:
         """
