@@ -24,6 +24,7 @@ from mdproxy.places import (
     problem_of_host,
 )
 from mdproxy.settings import Settings
+from mdproxy.tls import TlsMisconfigured
 
 #: The levels of a log, the least first, as Twisted calls them.
 LEVELS: Final = ("debug", "info", "warn", "error", "critical")
@@ -176,6 +177,30 @@ def _check_files(settings: Settings, config: IntrospectionConfig) -> None:
     ):
         if files[one] is None and files[other] is not None:
             settings.lack(_PAGES, one, f"is empty, but {other} is set: set both")
+    if not any(settings.is_faulty(_PAGES, name) for name in files):
+        _try_tls(settings, config)
+
+
+def _try_tls(settings: Settings, config: IntrospectionConfig) -> None:
+    """
+    See whether OpenSSL takes the files of TLS.
+    """
+    if config.certificate is None:
+        return
+    # Who serves the pages in clear need not have it in memory.
+    from mdproxy.introspection.endpoint import papers_of
+
+    papers = papers_of(config)
+    assert papers is not None
+    try:
+        papers.read()
+    except TlsMisconfigured as error:
+        text, wrong = str(error), "certificate"
+        for name in ("client_ca", "private_key"):
+            path = settings.value(_PAGES, name)
+            if path and text.startswith((f"{path}: ", f"{path} ")):
+                wrong = name
+        settings.fault(_PAGES, wrong, text)
 
 
 def _check_remote(settings: Settings, config: IntrospectionConfig) -> None:

@@ -84,7 +84,7 @@ class EventTests(SynchronousTestCase):
                 "MESSAGE": "news of all",
                 "PRIORITY": "4",
                 "SYSLOG_IDENTIFIER": "mdproxy",
-                "MDPROXY_NAMESPACE": "mdproxy.x.Y",
+                "MDPROXY_LOGGER": "mdproxy.x.Y",
                 "MDPROXY_WHAT": "news",
                 "MDPROXY_WHO": "all",
                 "MDPROXY_COUNT": "3",
@@ -127,9 +127,9 @@ class EventTests(SynchronousTestCase):
         """
         A field of an event can't take the place of one that is ours.
         """
-        fields = event_fields({**EVENT, "namespace": "false", "message": "false"})
+        fields = event_fields({**EVENT, "logger": "false", "message": "false"})
         assert fields is not None
-        self.assertEqual(fields["MDPROXY_NAMESPACE"], "mdproxy.x.Y")
+        self.assertEqual(fields["MDPROXY_LOGGER"], "mdproxy.x.Y")
         self.assertEqual(fields["MESSAGE"], "news of all")
 
 

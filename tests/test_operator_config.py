@@ -4,11 +4,14 @@ Tests for L{mdproxy.operator_config}.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mdproxy.config import Config, ConfigError, load
 from mdproxy.operator_config import LEVELS
+from tests.lab import certs
 from tests.test_config import ConfigCase
 
 LISTENER = "[listener:br0]\n"
@@ -32,12 +35,28 @@ class IntrospectionTests(ConfigCase):
         """
         return self.faults(rest=f"{rest}[introspection]\n{text}\n")
 
-    def tls(self) -> str:
+    def setUp(self) -> None:
         """
-        Write the files of TLS, and the options that name them.
+        Make certificates.
         """
-        names = ("certificate", "private_key", "client_ca")
-        return "".join(f"{name} = {self.file('PEM')}\n" for name in names)
+        super().setUp()
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.certificates = certs.make(directory)
+
+    def tls(self, **changes: object) -> str:
+        """
+        Name the files of TLS.
+
+        @param changes: What differs, by option.
+        """
+        files = {
+            "certificate": self.certificates.server.certificate,
+            "private_key": self.certificates.server.key,
+            "client_ca": self.certificates.ca,
+            **changes,
+        }
+        return "".join(f"{name} = {path}\n" for name, path in files.items())
 
     def test_it_is_private(self) -> None:
         """
@@ -108,6 +127,19 @@ class IntrospectionTests(ConfigCase):
         )
         self.assertIn("chmod 0600", faults[0])
         self.assertIn("[introspection] client_ca: /none/ca cannot be read", faults[1])
+
+    def test_files_fit(self) -> None:
+        """
+        OpenSSL takes the files, and the key is that of the certificate.
+        """
+        for option, path, words in (
+            ("certificate", self.file("PEM"), "no readable PEM certificate"),
+            ("private_key", self.certificates.client.key, "is not the key of"),
+            ("client_ca", self.file("PEM"), "no readable PEM certificates"),
+        ):
+            [fault] = self.pages_faults(self.tls(**{option: path}))
+            self.assertTrue(fault.startswith(f"[introspection] {option}: "), fault)
+            self.assertIn(words, fault)
 
     def test_no_certificate_on_a_socket(self) -> None:
         """

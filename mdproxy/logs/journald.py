@@ -68,7 +68,7 @@ def event_fields(event: LogEvent) -> dict[str, str] | None:
         "MESSAGE": text if failure is None else f"{text}\n{failure[2]}".strip(),
         "PRIORITY": str(_PRIORITIES.get(level, 6)),
         "SYSLOG_IDENTIFIER": "mdproxy",
-        "MDPROXY_NAMESPACE": str(event.get("log_namespace", "-")),
+        "MDPROXY_LOGGER": str(event.get("log_namespace", "-")),
     }
     for name, value in fields_of(event).items():
         told.setdefault(named(name), _text(value))
