@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from errno import EADDRINUSE
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
@@ -156,24 +156,34 @@ class AgentSocket(Service):
         """
         return self._problem
 
-    def heard(self) -> Iterator[HeardLink]:
+    def links(self) -> Iterator[str]:
         """
-        Tell the operator of every link that haproxies may speak for: those in the
-        namespaces that instances are looked for in.
+        Name every link that haproxies may speak for: those in the namespaces that
+        instances are looked for in.
+        """
+        globs = self._config.namespaces
+        for link in self._links():
+            namespace = link.partition("/")[0]
+            if any(fnmatchcase(namespace, glob) for glob in globs):
+                yield link
+
+    def heard(self, links: Container[str]) -> Iterator[HeardLink]:
+        """
+        Tell the operator of links that haproxies may speak for.
+
+        @param links: Which.
         """
         # Nobody needs it before an operator asks.
         from mdproxy.heard import HeardLink
 
-        config = self._config
-        for link in self._links():
-            namespace, _, device = link.partition("/")
-            if any(fnmatchcase(namespace, glob) for glob in config.namespaces):
+        for link in self.links():
+            if link in links:
                 yield HeardLink(
                     link=link,
-                    listener=config.name,
+                    listener=self._config.name,
                     kind=KIND,
-                    identify_by=config.identify_by,
-                    device=device,
+                    identify_by=self._config.identify_by,
+                    device=link.partition("/")[2],
                     is_open=self._entrance is not None,
                     problem=self._problem,
                     lookback=DOUBT,

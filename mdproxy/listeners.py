@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -363,10 +363,20 @@ class Listener(Service):
         """
         return self._problem
 
-    def heard(self) -> Iterator[HeardLink]:
+    def links(self) -> Iterator[str]:
+        """
+        Name its link.
+        """
+        yield self.network
+
+    def heard(self, links: Container[str]) -> Iterator[HeardLink]:
         """
         Tell the operator of its link.
+
+        @param links: Which links are asked for.
         """
+        if self.network not in links:
+            return
         # Nobody needs it before an operator asks.
         from mdproxy.heard import HeardLink
 

@@ -6,7 +6,7 @@ Everything that accepts instances, as the configuration has it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -65,13 +65,21 @@ class Listening:
             if part.problem is not None:
                 yield part.name, part.problem
 
-    def heard(self) -> Iterator[HeardLink]:
+    def links(self) -> set[str]:
         """
-        Tell the operator of every link that instances may come in by, with its
+        Name every link that instances may come in by.
+        """
+        return {link for part in self.parts for link in part.links()}
+
+    def heard(self, links: Container[str]) -> Iterator[HeardLink]:
+        """
+        Tell the operator of links that instances may come in by, each with its
         listener; a link may have two.
+
+        @param links: Which.
         """
         for part in self.parts:
-            yield from part.heard()
+            yield from part.heard(links)
 
 
 def make_listening(

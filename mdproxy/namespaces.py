@@ -18,7 +18,14 @@ import errno
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -200,16 +207,27 @@ class Namespaces(Service):
             **self._counts,
         }
 
-    def heard(self) -> Iterator[HeardLink]:
+    def links(self) -> Iterator[str]:
         """
-        Tell the operator of every link that is listened on.
+        Name every link that is listened on.
+        """
+        for held in self._held.values():
+            for link in held.links.values():
+                if link.door is not None:
+                    yield link.name
+
+    def heard(self, links: Container[str]) -> Iterator[HeardLink]:
+        """
+        Tell the operator of links that are listened on.
+
+        @param links: Which.
         """
         # Nobody needs it before an operator asks.
         from mdproxy.heard import HeardLink
 
         for held in self._held.values():
             for link in held.links.values():
-                if link.door is not None:
+                if link.door is not None and link.name in links:
                     yield HeardLink(
                         link=link.name,
                         listener=held.rule.name,

@@ -5,7 +5,7 @@ words, made-up kernel, inventory and Nova.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -62,11 +62,17 @@ class Listened:
     name: str = "listener"
     problem: str | None = None
 
-    def heard(self) -> list[HeardLink]:
+    def links(self) -> list[str]:
+        """
+        Name what it hears.
+        """
+        return [each.link for each in self.heard_links]
+
+    def heard(self, links: Container[str]) -> list[HeardLink]:
         """
         Tell what it hears.
         """
-        return self.heard_links
+        return [each for each in self.heard_links if each.link in links]
 
     def describe(self) -> Mapping[str, Any]:
         """

@@ -532,9 +532,11 @@ class ListenerTests(ListenerTestCase):
         """
         listener = self.make_listener()
         link = HeardLink("red", "one", "device", "mac", "br-red", False)
-        self.assertEqual(list(listener.heard()), [link])
+        self.assertEqual(list(listener.links()), ["red"])
+        self.assertEqual(list(listener.heard({"blue"})), [])
+        self.assertEqual(list(listener.heard({"red"})), [link])
         self.start(listener)
-        self.assertEqual(list(listener.heard()), [evolve(link, is_open=True)])
+        self.assertEqual(list(listener.heard({"red"})), [evolve(link, is_open=True)])
 
 
 @define

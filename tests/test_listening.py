@@ -121,15 +121,19 @@ class ListeningTests(SynchronousTestCase):
         listening = self.make(DEVICE, ADDRESS, socket)
         self.sources.books.networks.attach("ovnmeta-1/tap1", "1")
         self.sources.books.networks.attach("qdhcp-2/tap2", "2")
+        links = listening.links()
+        self.assertEqual(links, {"net", "b", "ovnmeta-1/tap1"})
+        heard = list(listening.heard(links))
         self.assertEqual(
-            [(x.listener, x.kind, x.link, x.device) for x in listening.heard()],
+            [(x.listener, x.kind, x.link, x.device) for x in heard],
             [
                 ("a", "device", "net", "br0"),
                 ("b", "address", "b", "127.0.0.1 port 81"),
                 ("s", "socket", "ovnmeta-1/tap1", "tap1"),
             ],
         )
-        self.assertEqual([x.is_open for x in listening.heard()], [False] * 3)
+        self.assertEqual([x.is_open for x in heard], [False] * 3)
+        self.assertEqual([x.link for x in listening.heard({"b"})], ["b"])
 
     def inherit(self, name: str, kind: int, at: Any) -> Inherited:
         """

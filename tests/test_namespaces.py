@@ -364,15 +364,19 @@ class ServingTests(NamespacesTestCase):
         self.start(RED, ROUTER)
         self.devices(RED, TAP, "tap2")
         self.devices(ROUTER, QR, "qg-5f6a7b8c-9d")
+        links = set(self.namespaces.links())
+        heard = list(self.namespaces.heard(links))
         self.assertEqual(
-            [(x.link, x.listener, x.kind, x.device) for x in self.namespaces.heard()],
+            [(x.link, x.listener, x.kind, x.device) for x in heard],
             [
                 (f"{RED}/{TAP}", "one", "namespaces", TAP),
                 (f"{RED}/tap2", "one", "namespaces", "tap2"),
                 (f"{ROUTER}/{QR}", "one", "namespaces", QR),
             ],
         )
-        self.assertTrue(all(x.is_open for x in self.namespaces.heard()))
+        self.assertEqual({x.link for x in heard}, links)
+        self.assertTrue(all(x.is_open for x in heard))
+        self.assertEqual(list(self.namespaces.heard({heard[1].link})), [heard[1]])
 
     def test_describe(self) -> None:
         """

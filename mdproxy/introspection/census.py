@@ -49,9 +49,10 @@ class Census:
         @return: C{items}, C{total} and C{next}.
         """
         books, needle = self._parts.sources.books, search.lower()
+        listening = self._parts.listening
         named = [
             (each, books.networks.name_of(each.link))
-            for each in self._parts.listening.heard()
+            for each in listening.heard(listening.links())
         ]
         found = [
             (each, called)
