@@ -296,6 +296,11 @@ def _problem_of(response: HTTPResponse) -> tuple[str, str]:
             "421: it does not go by the name that it was asked by.",
             "Ask at an address of loopback, or see [introspection] allowed_hosts.",
         )
+    if status == 500:
+        return (
+            "500: mdproxy met a fault of its own.",
+            "Its log says which (journalctl -u mdproxy): please report it.",
+        )
     return f"The answer is {status}.", "See whether it is mdproxy that listens there."
 
 
