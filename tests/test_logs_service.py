@@ -4,10 +4,12 @@ Tests for L{mdproxy.logs.service}.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Application, MultiService
+from twisted.application.twist._options import TwistOptions
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
@@ -29,7 +31,8 @@ class LoggedTests(SecrecyTestCase):
         """
         config = LogConfig(form, (("mdproxy", "error"),), "")
         self.path = Path(self.mktemp())
-        return Logged(config, {"logfile": str(self.path), **options}, Clock())
+        given = {"nodaemon": True, "logfile": str(self.path), **options}
+        return Logged(config, given, Clock())
 
     def test_application(self) -> None:
         """
@@ -55,6 +58,19 @@ class LoggedTests(SecrecyTestCase):
         service = self.make()
         service.setServiceParent(MultiService())
         self.assertFalse(self.path.exists())
+
+    def test_other_programs(self) -> None:
+        """
+        C{python -m twisted} logs in its own way: no log file of C{twistd}'s is made.
+        """
+        self.addCleanup(os.chdir, os.getcwd())
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        os.chdir(directory)
+        config = LogConfig("text", (), "")
+        service = Logged(config, TwistOptions(), Clock())
+        service.setServiceParent(Application("x"))
+        self.assertEqual(os.listdir(), [])
 
     def test_without(self) -> None:
         """

@@ -52,7 +52,8 @@ class Logged(InOrder):
         Provide C{IService.setServiceParent}.
         """
         super().setServiceParent(parent)
-        if not isinstance(parent, Componentized):
+        # Of all programs that run services only twistd has this option.
+        if not isinstance(parent, Componentized) or "nodaemon" not in self._options:
             return
         # Whoever runs services in another way has no use for it.
         from mdproxy.logs.observers import make_observer
