@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HttpRequest
@@ -283,6 +284,52 @@ class LazilyTests(_SiteTestCase):
             data = b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n"
             self.assertEqual(Said.read(Line.to(site).say(data)).status, 500)
         self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
+
+    def test_made_elsewhere(self) -> None:
+        """
+        While pages are being made others are answered; all who asked meanwhile get
+        their page when it is there, and whoever has gone is forgotten.
+        """
+        making: list[Deferred[Any]] = []
+
+        def elsewhere(call: Any) -> Deferred[Any]:
+            making.append(Deferred())
+            return making[-1].addCallback(lambda _: call())
+
+        group = frozenset({b"", b"page", b"bad", b"odd", b"live", b"slow"})
+        pages = {
+            group: self.make,
+            frozenset({b"form"}): lambda: {b"form": _Form()},
+        }
+        site = make_site(pages, Guard(), self.clock, elsewhere)
+        ask = b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        first, gone, second, other = (Line.to(site) for _ in range(4))
+        for line, name in ((first, b"page"), (gone, b""), (second, b"")):
+            self.assertEqual(line.say(ask % name), b"")
+        gone.lose()
+        self.assertIn(b" 404 ", other.say(ask % b"nothing"))
+        (made,) = making
+        made.callback(None)
+        self.assertEqual(self.made, 1)
+        self.assertEqual(Said.read(first.transport.value()).body, b"a page")
+        self.assertEqual(Said.read(second.transport.value()).body, b"front")
+        self.assertEqual(Said.read(first.say(ask % b"page")).body, b"a page")
+
+    def test_fault_elsewhere(self) -> None:
+        """
+        Who has gone while pages could not be made is not answered.
+        """
+        making: Deferred[Any] = Deferred()
+        pages = {frozenset({b"page"}): dict[bytes, IResource]}
+        site = make_site(pages, Guard(), self.clock, lambda _: making)
+        gone, there = Line.to(site), Line.to(site)
+        for line in (gone, there):
+            line.say(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        gone.lose()
+        making.errback(RuntimeError("inner workings"))
+        self.assertEqual(Said.read(there.transport.value()).status, 500)
+        self.assertEqual(gone.transport.value(), b"")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
 
 class FormTests(_SiteTestCase):

@@ -453,7 +453,8 @@ class ManholeTests(SynchronousTestCase):
         (parts,) = (
             each
             for each in gc.get_objects()
-            if isinstance(each, Parts) and each.reload.config is options["config"]
+            if isinstance(each, Parts)
+            and getattr(each.reload, "config", None) is options["config"]
         )
         return parts
 

@@ -25,6 +25,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -45,6 +46,7 @@ from mdproxy.introspection.guard import (
     media_type,
     other_method,
 )
+from mdproxy.introspection.waking import Elsewhere, thread_of
 from mdproxy.limits import Seldom
 from mdproxy.model import canonical_address
 from mdproxy.tls import describe_failure
@@ -139,42 +141,95 @@ class Plain(Resource):
 
 class Lazily(Resource):
     """
-    A resource whose children are made when one is first asked for.
+    A resource whose children are made when one is first asked for, without keeping
+    anybody else: what they need takes long to import.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Elsewhere) -> None:
         """
         Begin without any.
+
+        @param elsewhere: Calls what takes long.
         """
         super().__init__()
+        self._elsewhere = elsewhere
         self._makers: dict[bytes, Pages] = {}
+        self._waiting: dict[Pages, list[Deferred[None]]] = {}
 
     def hang(self, names: frozenset[bytes], make: Pages) -> None:
         """
         Have children.
 
         @param names: What they are called.
-        @param make: Makes them all; called once.
+        @param make: Makes them all; called once, and perhaps in a thread: it imports
+            and makes, and touches nothing else.
         """
         self._makers.update(dict.fromkeys(names, make))
 
     def getChild(self, path: bytes, request: SiteRequest) -> IResource:
         """
-        Make a child, and those that are made with it.
+        Find what will be a child, if there is to be one.
         """
         make = self._makers.get(path)
-        if make is not None:
-            for name, child in make().items():
-                del self._makers[name]
+        return Plain(_NOT_FOUND) if make is None else _ToCome(self, make)
+
+    def have(self, make: Pages) -> Deferred[None]:
+        """
+        Make children, unless that is under way.
+
+        @return: Fires when they are there, or can't be made.
+        """
+        there: Deferred[None] = Deferred()
+        waiting = self._waiting.setdefault(make, [])
+        waiting.append(there)
+        if len(waiting) == 1:
+            self._elsewhere(make).addBoth(self._take, make)
+        return there
+
+    def _take(self, made: Any, make: Pages) -> None:
+        """
+        Take children, or learn that they can't be made; the next request tries again.
+        """
+        waiting = self._waiting.pop(make)
+        if not isinstance(made, Failure):
+            for name, child in made.items():
+                self._makers.pop(name, None)
                 self.putChild(name, child)
-        found: IResource = self.children.get(path, Plain(_NOT_FOUND))
-        return found
+        for there in waiting:
+            there.callback(made if isinstance(made, Failure) else None)
 
     def render(self, request: SiteRequest) -> bytes:
         """
         Say that there is no page here.
         """
         return Plain(_NOT_FOUND).render(request)
+
+
+class _ToCome(Resource):
+    """
+    In the place of a page that has to be made first.
+    """
+
+    isLeaf = True
+
+    def __init__(self, parent: Lazily, make: Pages) -> None:
+        """
+        Remember how.
+        """
+        super().__init__()
+        self._parent = parent
+        self._make = make
+
+    def render(self, request: SiteRequest) -> int:
+        """
+        Make it, and have the request looked at anew.
+        """
+        assert isinstance(request, GuardedRequest)
+        there = self._parent.have(self._make)
+        there.addCallbacks(lambda _: request.process(), request.processingFailed)
+        # It was told of.
+        there.addErrback(lambda _: None)
+        return NOT_DONE_YET
 
 
 class GuardedRequest(SiteRequest):
@@ -209,8 +264,9 @@ class GuardedRequest(SiteRequest):
         Answer in its turn, now that the request is whole.
         """
         channel: Any = self.channel
-        self.site = channel.site
-        self.site.take_turn(self._answer)
+        if channel is not None:
+            self.site = channel.site
+            self.site.take_turn(self._answer)
 
     def _answer(self) -> None:
         """
@@ -251,9 +307,11 @@ class GuardedRequest(SiteRequest):
         Say no more than that it is our fault; log it, once in a while.
         """
         self.site.tell_fault(reason)
+        channel: Any = self.channel
+        if channel is None:
+            return reason
         if self.startedWriting:
             # Whoever reads must not take it for whole.
-            channel: Any = self.channel
             channel.transport.abortConnection()
         else:
             self.render(Plain(_FAULT))
@@ -482,15 +540,20 @@ class OperatorsSite(Site):
 
 
 def make_site(
-    pages: Mapping[frozenset[bytes], Pages], guard: Guard, clock: IReactorTime
+    pages: Mapping[frozenset[bytes], Pages],
+    guard: Guard,
+    clock: IReactorTime,
+    elsewhere: Elsewhere | None = None,
 ) -> OperatorsSite:
     """
     Make the site for operators.
 
     @param pages: What makes its pages, by the first segments of their paths.
     @param guard: Judges every request.
+    @param clock: The reactor.
+    @param elsewhere: Calls what takes long; C{None}: a thread of the reactor's.
     """
-    root = Lazily()
+    root = Lazily(elsewhere or thread_of(clock))
     for names, make in pages.items():
         root.hang(names, make)
     return OperatorsSite(root, guard, clock)
