@@ -59,6 +59,16 @@ class LinesTests(SynchronousTestCase):
         ):
             self.assertIn(words, told)
 
+    def test_a_quiet_one(self) -> None:
+        """
+        An instance that the kernel has not heard of lately is not shown as refused; one
+        that asked just now is.
+        """
+        self.host.know(a_port())
+        self.assertIn("on red: not heard of lately, no-neighbour", self.told("red"))
+        self.host.ask(status=503)
+        self.assertIn("on red: REFUSED, no-neighbour", self.told("red"))
+
     def test_a_thief(self) -> None:
         """
         Of one who took another's address it is told whose it is, and who took it.
@@ -96,7 +106,7 @@ class LinesTests(SynchronousTestCase):
         Of an address that nobody knows it is told that, and how many networks were
         looked at; of one on several networks each.
         """
-        self.assertIn("REFUSED, ", self.told())
+        self.assertIn("not heard of lately", self.told())
         self.host.know(a_port(), a_port("i-b", B, network=BLUE))
         told = self.told()
         self.assertIn("may be on 2 networks", told)
@@ -134,7 +144,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("ALLOWED", out)
         status, out = self.run_command("10.0.0.5", "--network", "blue")
         self.assertEqual(status, 1)
-        self.assertIn("REFUSED", out)
+        self.assertIn("not heard of lately", out)
 
     def test_as_json(self) -> None:
         """

@@ -60,6 +60,9 @@ def _candidate(told: Mapping[str, Any], it: Mapping[str, Any]) -> list[str]:
     Write the evidence on an address on one network.
     """
     verdict = shown(it.get("verdict")).upper()
+    if it.get("reason") == "no-neighbour" and not it.get("last"):
+        # That is no fault: a request of its own would make the entry.
+        verdict = "not heard of lately"
     called = it.get("called")
     name = "" if called in (None, it.get("network")) else f" ({shown(called)})"
     head = (
