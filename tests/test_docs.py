@@ -17,6 +17,7 @@ from docs.reference import WRITTEN, arguments_of, filled_in, interface, subcomma
 from mdproxy.cli import parser
 from mdproxy.config import ConfigError, load
 from mdproxy.introspection.metrics import described
+from mdproxy.introspection.tree import API, CONTRAIL, HTML, METRICS
 from mdproxy.model import Reason
 from mdproxy.options import LISTENER_OPTIONS, SECTIONS
 from mdproxy.proxy import STATUSES
@@ -167,6 +168,17 @@ class WholeTests(SynchronousTestCase):
         Every path of the JSON interface is in the manual.
         """
         self.assert_all_in(list(interface()["paths"]), page("api"))
+
+    def test_site(self) -> None:
+        """
+        Everything on the site for operators is in the manual, but what pages are made
+        of.
+        """
+        html = sorted(each.decode() for each in HTML - {b"", b"static"})
+        other = sorted(each.decode() for each in API | METRICS)
+        self.assert_all_in([f"/{name}" for name in html + other], page("tools"))
+        contrail = sorted(each.decode() for each in CONTRAIL)
+        self.assert_all_in([f"/{name}" for name in contrail], page("install/contrail"))
 
 
 class TrueTests(SynchronousTestCase):
