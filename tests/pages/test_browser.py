@@ -230,7 +230,9 @@ class LiveTests(BrowserTestCase):
         self.browser.wait_until("the row", lambda: "hostname?live" in self.newest())
         self.assertEqual(self.browser.run("return window.same"), 1)
         self.assertEqual(self.browser.one("#tail").get_attribute("role"), "status")
-        self.assertIn("new since you began", self.browser.text("#tail"))
+        self.browser.wait_until(
+            "it is told", lambda: "new since you began" in self.browser.text("#tail")
+        )
         self.assert_content()
 
     def test_filtered(self) -> None:

@@ -14,13 +14,23 @@
   // it grows no longer than so many rows.
   const pause = 1000;
   const most = 200;
+  // How often a screen reader is told how many there are; and how often the page is
+  // fetched while nothing happens, so that "3 s ago" does not stay there for hours.
+  const breath = 10000;
+  const idle = 60000;
   let source = null;
   let waiting = null;
+  let ageing = null;
   let fetching = false;
+  let failed = false;
   let again = false;
   let more = 0;
+  let telling = null;
+  let told = -breath;
 
   const say = (text) => {
+    clearTimeout(telling);
+    telling = null;
     if (status.textContent !== text) {
       status.textContent = text;
     }
@@ -29,8 +39,14 @@
   const count = () =>
     more === 0 ? "Live: nothing new yet." : `Live: ${more} new since you began to look.`;
 
-  const known = () =>
-    new Set(Array.from(body.rows, (row) => row.dataset.number));
+  const tell = () => {
+    told = performance.now();
+    say(count());
+  };
+
+  const tellSoon = () => {
+    telling = telling ?? setTimeout(tell, Math.max(0, told + breath - performance.now()));
+  };
 
   const trim = () => {
     while (body.rows.length > most && !body.lastElementChild.contains(document.activeElement)) {
@@ -43,18 +59,25 @@
     if (!fresh) {
       throw new Error("no table");
     }
-    const seen = known();
-    const rows = Array.from(fresh.tBodies[0].rows).filter((row) => !seen.has(row.dataset.number));
-    for (const row of rows) {
-      row.classList.add("new");
+    const seen = new Map(Array.from(body.rows, (row) => [row.dataset.number, row]));
+    const rows = [];
+    for (const row of Array.from(fresh.tBodies[0].rows)) {
+      const old = seen.get(row.dataset.number);
+      if (old) {
+        old.cells[0].replaceWith(row.cells[0]);
+      } else {
+        row.classList.add("new");
+        rows.push(row);
+      }
+    }
+    if (rows.length === 0) {
+      return;
     }
     body.prepend(...rows);
     more += rows.length;
     trim();
-    if (rows.length > 0) {
-      document.getElementById("nothing")?.remove();
-    }
-    say(count());
+    document.getElementById("nothing")?.remove();
+    tellSoon();
   };
 
   const look = async () => {
@@ -71,7 +94,12 @@
         throw new Error(answer.status);
       }
       take(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (failed) {
+        failed = false;
+        say(count());
+      }
     } catch {
+      failed = true;
       say("mdproxy could not be asked; the next change is tried again.");
     }
     fetching = false;
@@ -103,12 +131,14 @@
           : "Not live: mdproxy can’t be reached. Trying again.",
       );
     });
+    ageing = setInterval(soon, idle);
     button.textContent = "Stop the live tail";
   };
 
   const end = () => {
     source.close();
     source = null;
+    clearInterval(ageing);
     clearTimeout(waiting);
     waiting = null;
     say("Stopped.");
