@@ -458,6 +458,20 @@ class LimitTests(_SiteTestCase):
             said = line.say(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             self.assertIn(status, said[:20], host)
 
+    def test_unix_socket(self) -> None:
+        """
+        By a UNIX socket, where no browser asks, nobody need say whom he means.
+        """
+        for fields, status in (
+            (b"", b" 200 "),
+            (b"Host:\r\n", b" 200 "),
+            (b"Host: localhost\r\n", b" 200 "),
+            (b"Host: evil.example\r\n", b" 421 "),
+        ):
+            line = Line.to(self.site, None, None)
+            said = line.say(b"GET /page HTTP/1.1\r\n%b\r\n" % fields)
+            self.assertIn(status, said[:20], fields)
+
     def test_slow_request(self) -> None:
         """
         Who sends byte after byte has no more time than who sends nothing.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import define, frozen
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
@@ -58,12 +58,15 @@ class Line:
 
     @classmethod
     def to(
-        cls, site: OperatorsSite, address: str = "127.0.0.1", peer: str = "127.0.0.1"
+        cls,
+        site: OperatorsSite,
+        address: str | None = "127.0.0.1",
+        peer: str | None = "127.0.0.1",
     ) -> Line:
         """
         Connect.
 
-        @param address: Where to.
+        @param address: Where to; C{None}: by a UNIX socket.
         @param peer: Where from.
         """
         line = cls(
@@ -99,9 +102,11 @@ class Line:
         self.protocol.connectionLost(Failure(ConnectionError("gone")))
 
 
-def _place(address: str, port: int) -> IPv4Address | IPv6Address:
+def _place(address: str | None, port: int) -> IPv4Address | IPv6Address | UNIXAddress:
     """
     Make an end of a connection.
     """
+    if address is None:
+        return UNIXAddress("/run/mdproxy/status.sock")
     kind = IPv6Address if ":" in address else IPv4Address
     return kind("TCP", address, port)
