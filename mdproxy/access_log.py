@@ -322,6 +322,14 @@ class AccessLog(Service):
         self._end()
         return None
 
+    def describe(self) -> Mapping[str, Any]:
+        """
+        Tell the operator where it goes.
+
+        @return: Plain values, ready for JSON.
+        """
+        return {"to": self._where, "problem": self.problem, "dropped": self.dropped}
+
     def write_to(self, where: str) -> None:
         """
         Go on elsewhere.

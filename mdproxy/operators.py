@@ -67,6 +67,7 @@ def make_operators(config: Config, parts: Parts, reactor: Any) -> Operators:
         parts.proxy.transactions, reactor, parts.wall, access_log_of(config)
     )
     parts.reload.also(exchanged(access_log_of, access_log.write_to))
+    parts.beside["access_log"] = access_log.describe
     return Operators(
         parts,
         [
@@ -117,4 +118,6 @@ def _manhole(
     # Hardly anybody has one, and it takes memory.
     from mdproxy.manhole import make_manhole
 
-    return [make_manhole(config.manhole, parts, view, reactor)]
+    manhole = make_manhole(config.manhole, parts, view, reactor)
+    parts.beside["manhole"] = manhole.describe
+    return [manhole]

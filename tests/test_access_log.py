@@ -162,7 +162,8 @@ class FileTests(AccessLogCase):
         """
         Without a place nothing is told, and no timer runs.
         """
-        self.make("")
+        log = self.make("")
+        self.assertEqual(log.describe(), {"to": "", "problem": None, "dropped": 0})
         self.note(BATCH)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -301,7 +302,14 @@ class FileTests(AccessLogCase):
         wide = b"/" + b"x" * 255
         while not log.dropped:
             self.note(BATCH, target=wide)
-        self.assertEqual(log.dropped, BATCH)
+        self.assertEqual(
+            log.describe(),
+            {
+                "to": "/dev/full",
+                "problem": "No space left on device",
+                "dropped": BATCH,
+            },
+        )
         self.assertLessEqual(len(log.waiting), MOST)
         kept = log.waiting.count(b"\n")
         cast(Any, log)._sink.path = str(self.path)

@@ -33,7 +33,7 @@ class StatusTests(SynchronousTestCase):
             [
                 *("version", "since", "now", "ready", "configuration", "listeners"),
                 *("sources", "lookup", "upstream", "proxy", "front", "checks"),
-                "transactions",
+                *("transactions", "operators"),
             ],
         )
         self.assertEqual(status["version"], "1.2.3")

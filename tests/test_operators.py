@@ -77,6 +77,13 @@ class OperatorsTests(SecrecyTestCase):
         assert isinstance(proxy, ReverseProxyResource)
         return proxy
 
+    def beside(self, service: Any) -> Any:
+        """
+        List what operators are told of beside the parts.
+        """
+        renew: Any = self.part(service, Signals)._renew
+        return {name: tell() for name, tell in renew.__self__.parts.beside.items()}
+
     def test_notify(self) -> None:
         """
         Systemd is told when all else has been started.
@@ -92,6 +99,7 @@ class OperatorsTests(SecrecyTestCase):
             service = self.make(more)
             found = [part for part in service if isinstance(part, Manhole)]
             self.assertEqual(len(found), count)
+            self.assertEqual("manhole" in self.beside(service), bool(count))
 
     def test_access_log(self) -> None:
         """
@@ -102,6 +110,7 @@ class OperatorsTests(SecrecyTestCase):
         service = self.make(f"[log]\naccess_log = {first}\n")
         self.ask(service)
         self.reactor.advance(0.5)
+        self.assertEqual(self.beside(service)["access_log"]["to"], str(first))
         (line,) = first.read_text().splitlines()
         self.assertEqual(json.loads(line)["outcome"], "client-gone")
         self.reload(service, f"access_log = {first}", f"access_log = {second}")

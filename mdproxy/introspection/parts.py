@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Parts:
     @ivar clock: Monotonic time.
     @ivar wall: Seconds since the epoch.
     @ivar version: The version that runs.
+    @ivar beside: What describes what operators have besides, by its name.
     """
 
     lookup: InstanceLookup
@@ -52,3 +53,4 @@ class Parts:
     clock: IReactorTime
     wall: Callable[[], float]
     version: str
+    beside: dict[str, Callable[[], Any]] = field(factory=dict)

@@ -142,6 +142,7 @@ SHAPES: Final[Mapping[str, Schema]] = {
             median=_maybe(_NUMBER),
             p99=_maybe(_NUMBER),
         ),
+        operators=_map(_ANYTHING),
     ),
     "Listener": _object(
         name=_about(_TEXT, "Its name in the configuration."),
@@ -204,6 +205,11 @@ SHAPES: Final[Mapping[str, Schema]] = {
         reason=_TEXT,
         doubtful=_about(_BOOLEAN, "Whether the refusal proves nothing (503)."),
         sentence=_about(_TEXT, "What it means and what to do."),
+        supposed=_about(
+            _maybe(_object(verdict=_VERDICT, row=_COUNT, reason=_TEXT, mac=_MAC)),
+            "What the verdict would be if the one asked whose address it is, where "
+            "nothing was heard of him lately; null: something was, or it is nobody's.",
+        ),
         mac=_MAC,
         mac_from=_one_of("neighbour", None),
         port=_maybe(_ref("Port")),

@@ -94,7 +94,8 @@ class View:
             C{configuration}, C{listeners}, C{sources}, C{lookup}, C{upstream},
             C{proxy}, C{front} and C{checks}; and C{transactions}: all requests since
             the start, how they ended (C{tally}, C{refusals}) and how long they took
-            (C{median}, C{p99}).
+            (C{median}, C{p99}); and under C{operators} what they have besides
+            (C{access_log}, C{manhole} where there is one).
         """
         parts = self._parts
         return {
@@ -111,6 +112,7 @@ class View:
             "front": parts.front.describe(),
             "checks": parts.checks.describe(),
             "transactions": _totals(parts.proxy.transactions),
+            "operators": {name: tell() for name, tell in parts.beside.items()},
         }
 
     def readiness(self) -> Mapping[str, Any]:
