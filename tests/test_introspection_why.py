@@ -248,6 +248,34 @@ class AgreementTests(WhyTestCase):
         self.assertTrue(found["doubtful"])
         self.assertIn("the entry may come in a moment", found["sentence"])
 
+    def test_unheard_of(self) -> None:
+        """
+        An instance that was quiet for long enough to have no neighbour entry is no
+        fault: it is told what would be if it asked.
+        """
+        self.host.know(a_port())
+        found = self.only()
+        self.assertEqual(
+            (found["verdict"], found["reason"]), ("refused", "no-neighbour")
+        )
+        self.assertEqual(
+            found["supposed"],
+            {"verdict": "allowed", "row": 2, "reason": "lease-missing", "mac": A},
+        )
+        self.assertIn("Nothing was heard of 10.0.0.5 on red", found["sentence"])
+        self.assertIn(f"instance i-a, whose port has the MAC {A}", found["sentence"])
+        self.assertIn("it is allowed (lease-missing).", found["sentence"])
+        self.assertIsNone(self.only("10.0.0.6", RED)["supposed"])
+
+    def test_unheard_of_and_wrong(self) -> None:
+        """
+        If it would be refused that is told, and why.
+        """
+        self.host.know(a_port(), a_port("i-b"))
+        found = self.only()
+        self.assertEqual(found["supposed"]["reason"], "ambiguous")
+        self.assertIn("it is refused (ambiguous). One inventory", found["sentence"])
+
     def test_lease_conflict(self) -> None:
         """
         A lease that names another is told, whether it refuses or not.

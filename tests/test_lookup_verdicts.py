@@ -150,6 +150,20 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual((listed["row"], listed["reason"]), (3, "lease-conflict"))
         self.assertEqual(listed["lease"]["mac"], OTHER_MAC)
 
+    def test_suppose(self) -> None:
+        """
+        What would be if somebody asked of whom nothing was heard can be told, and
+        counts as no judgement.
+        """
+        world = World()
+        world.know(port_of())
+        self.assertEqual(world.lookup.explain(CALLER)["reason"], "no-neighbour")
+        supposed = json.loads(json.dumps(world.lookup.suppose(CALLER)))
+        self.assertEqual(
+            (supposed["verdict"], supposed["reason"]), ("allowed", "lease-missing")
+        )
+        self.assertEqual(world.lookup.describe()["judgements"], {})
+
     def test_who_waits(self) -> None:
         """
         Those who wait are counted by network.

@@ -108,6 +108,19 @@ MEANINGS: Final = {
     "the lease file of the network's DHCP server, and that this source is live.",
 }
 
+#: Nothing was heard of an address that has a port; by the verdict on its owner.
+_UNHEARD_OF: Final = (
+    "Nothing was heard of {address} on {network} lately, so the kernel has no "
+    "neighbour entry for it. It belongs to instance {owner}, whose port has the MAC "
+    "{owner_mac}: when that one asks, its own frames make the entry, and it is "
+)
+_UNHEARD: Final = {
+    "allowed": "allowed ({reason}). If it has asked in vain a moment ago: is it up, on "
+    "this network and on this host, and is the neighbour table full "
+    "(net.ipv4.neigh.default.gc_thresh3)?",
+    "refused": "refused ({reason}). {meaning}",
+}
+
 #: A refusal that proves nothing.
 _DOUBTFUL: Final = (
     " This proves nothing yet, because {cause}: such a request waits, and is answered"
@@ -142,6 +155,22 @@ def account_of(words: Mapping[str, Any], called: str) -> str:
     if words["doubtful"]:
         return text + _DOUBTFUL.format(cause=_cause(words, called))
     return text + _CERTAIN
+
+
+def unheard_of(words: Mapping[str, Any], called: str) -> str:
+    """
+    Say what it means that nothing was heard of an address that has a port.
+
+    @param words: The verdict as it would be if the port's instance asked, with
+        C{facts} (L{InstanceLookup.suppose<mdproxy.lookup.InstanceLookup.suppose>}).
+    @param called: What inventories call its network.
+    """
+    found = {
+        **_details(words, called),
+        "reason": words["reason"],
+        "meaning": meaning_of(words, called),
+    }
+    return (_UNHEARD_OF + _UNHEARD[words["verdict"]]).format_map(found)
 
 
 def meaning_of(words: Mapping[str, Any], called: str) -> str:

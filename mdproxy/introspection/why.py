@@ -18,13 +18,18 @@ from attrs import define, evolve, field, frozen
 from mdproxy.heard import HeardLink
 from mdproxy.interfaces import IInventory, ISource
 from mdproxy.introspection.parts import Parts
-from mdproxy.introspection.sentences import account_of, meaning_of, rule_of
+from mdproxy.introspection.sentences import (
+    account_of,
+    meaning_of,
+    rule_of,
+    unheard_of,
+)
 from mdproxy.lookup.verdicts import (
     facts_in_words,
     lease_in_words,
     verdict_in_words,
 )
-from mdproxy.model import canonical_address
+from mdproxy.model import Reason, canonical_address
 from mdproxy.transactions import Transaction, Transactions
 
 if TYPE_CHECKING:
@@ -38,6 +43,9 @@ _FEW: Final = 8
 
 #: So many requests are shown of a candidate, and of an address.
 _LAST: Final = 5
+
+#: What is told of a verdict that is supposed.
+_SUPPOSED: Final = ("verdict", "row", "reason", "mac")
 
 #: What sources call the time since they last heard something, the best first.
 _AGES: Final = ("last_read_age", "heard_age", "last_event_age")
@@ -324,7 +332,10 @@ class Why:
             "nameless": parts.sources.books.networks.is_nameless(heard.link),
         }
         own = records.on(heard.names(called))
+        supposed = self._suppose(place, words, own, now)
         sentence = account_of(words, called)
+        if supposed is not None:
+            sentence = unheard_of(supposed, called)
         return {
             "address": address,
             "network": heard.link,
@@ -337,6 +348,7 @@ class Why:
             "reason": words["reason"],
             "doubtful": words.get("doubtful", False),
             "sentence": sentence,
+            "supposed": supposed and {name: supposed[name] for name in _SUPPOSED},
             "mac": caller.mac,
             "mac_from": None if caller.mac is None else "neighbour",
             "port": words.get("port"),
@@ -348,6 +360,33 @@ class Why:
             "lately": self._lately(own, neighbour["mac"], called, sentence),
             "last": records.in_words(own),
         }
+
+    def _suppose(
+        self,
+        place: Place,
+        words: Mapping[str, Any],
+        requests: Sequence[Transaction],
+        now: float,
+    ) -> Mapping[str, Any] | None:
+        """
+        Find out what the verdict would be on the one whose address it is, where the
+        only thing wrong is that nothing was heard of him lately.
+
+        @param words: The verdict as it would be now.
+        @param requests: The latest requests.
+
+        @return: That verdict in words; C{None} where something else is wrong.
+        """
+        macs = {port["mac"] for port in words["facts"]["ports_by_address"]}
+        none = Reason.NO_NEIGHBOUR
+        if words["reason"] != none.value or len(macs) != 1:
+            return None
+        latest = requests[0].verdict if requests else None
+        if latest is not None and latest.evidence.reason is none:
+            return None
+        heard, called = place.heard, place.called
+        caller = heard.caller(called, words["address"], macs.pop(), now)
+        return self._parts.lookup.suppose(caller)
 
     def _neighbour(self, link: str, address: str, now: float) -> dict[str, Any]:
         """

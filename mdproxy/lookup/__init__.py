@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -254,6 +254,19 @@ class InstanceLookup:
                 for inventory in self._inventories
             ],
         }
+
+    def suppose(self, caller: Caller) -> Mapping[str, Any]:
+        """
+        Tell the operator what a verdict would be on somebody who has not been heard of,
+        if he asked and his neighbour entry was made by that.
+
+        @param caller: With the MAC that he is supposed to have.
+
+        @return: Plain values, ready for JSON.
+        """
+        facts = evolve(self.facts(caller), neighbour=caller.mac, turned=False)
+        verdict = decide(facts, self._policy, self._is_doubtful(facts))
+        return {**verdict_in_words(verdict), "facts": facts_in_words(facts)}
 
     def describe(self) -> Mapping[str, Any]:
         """
