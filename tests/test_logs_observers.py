@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 
 from mdproxy.logs.levels import Levels
 from mdproxy.logs.lines import text_line
-from mdproxy.logs.observers import Journaled, Lines, make_observer
+from mdproxy.logs.observers import Journaled, Lines, make_observer, standard_output
 from tests.test_logs_lines import EVENT
 from tests.test_logs_outlet import Reader
 
@@ -204,6 +204,18 @@ class MakeObserverTests(SynchronousTestCase):
         self.assertIn("news of all", Path("twistd.log").read_text())
         with self.assertRaises(SystemExit):
             self.make("text", {"nodaemon": False, "logfile": "-"})
+
+    def test_standard_output(self) -> None:
+        """
+        Lines go to standard output as it was at the start; where it was closed they go
+        nowhere, and not to what has its number by now.
+        """
+        path = Path(self.mktemp())
+        with path.open("w") as stream:
+            standard_output(stream).write(b"a\n")
+            nowhere = standard_output(None)
+            self.assertEqual(nowhere.write(b"b\n"), 2)
+        self.assertEqual(path.read_text(), "a\n")
 
     def test_syslog(self) -> None:
         """

@@ -850,6 +850,17 @@ class ProcessTests(TestCase):
         os.close(writing)
         await self.assert_lives()
 
+    async def test_no_output(self) -> None:
+        """
+        The same where there is no standard output at all.
+        """
+        self.prepare()
+        argv = self.twistd.argv(self.says["config"])
+        shell = ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
+        self.process = self.twistd.execute([*shell, *argv])
+        await self.assert_lives()
+        self.assertEqual(self.twistd.said, "")
+
     async def test_json(self) -> None:
         """
         Where the configuration wants it so each line of the log is a JSON object, to

@@ -107,10 +107,21 @@ class Twistd(ProcessProtocol):
 
         @return: Its process transport.
         """
+        return self.execute(self.argv(config, *options), output)
+
+    def argv(self, config: Path, *options: str) -> list[str]:
+        """
+        Write the command that starts it.
+
+        @param config: Its configuration file.
+        @param options: More of C{twistd}'s.
+        """
         program = "from twisted.scripts.twistd import run; run()"
         arguments = ("mdproxy", "--config-file", str(config))
-        argv = [sys.executable, "-c", program, "-n", "--pidfile=", *options, *arguments]
-        return self.execute(argv, output)
+        return [
+            *(sys.executable, "-c", program, "-n", "--pidfile="),
+            *(*options, *arguments),
+        ]
 
     def activate(self, config: Path, name: str, opened: int) -> Any:
         """

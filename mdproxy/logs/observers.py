@@ -5,6 +5,7 @@ What becomes of events that are worth a line: text, JSON, or the journal's field
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -28,9 +29,6 @@ from mdproxy.logs.outlet import Descriptor, LogFileSink, Outlet, Sink
 
 #: How an event becomes lines; C{None}: there is nothing to tell.
 Format = Callable[[LogEvent], str | None]
-
-#: Standard output.
-_STDOUT: Final = 1
 
 _FORMATS: Final[Mapping[str, Format]] = {"text": text_line, "json": json_line}
 
@@ -182,7 +180,7 @@ def make_observer(
         observer = LegacyLogObserverWrapper(cast(Any, syslog.emit))
         return FilteringLogObserver(observer, [levels])
     file = _file_of(options)
-    sink = Descriptor(_STDOUT) if file is None else _open(file)
+    sink = standard_output() if file is None else _open(file)
     observer = Lines(_FORMATS.get(form, text_line), sink, clock, wall)
     if form == "journald" and file is None:
         observer = Journaled(Journal(), observer, wall)
@@ -203,6 +201,18 @@ def _file_of(options: Mapping[str, Any]) -> str | None:
     if file == "-":
         sys.exit("Daemons cannot log to stdout, exiting!")
     return file or "twistd.log"
+
+
+def standard_output(stream: Any = sys.__stdout__) -> Sink:
+    """
+    Find standard output.
+
+    @param stream: It, as Python found it; C{None}: it was closed, and its number may be
+        that of any other file by now.
+    """
+    if stream is None:
+        return Descriptor(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+    return Descriptor(stream.fileno())
 
 
 def _open(path: str) -> Sink:
