@@ -4,18 +4,23 @@ Tests for L{mdproxy.introspection.pages}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, succeed
+from jinja2 import Environment
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.introspection.guard import Guard
 from mdproxy.introspection.markup import PROSE
-from mdproxy.introspection.pages import NAMES, make_pages
+from mdproxy.introspection.pages import (
+    NAMES,
+    Contents,
+    Pages,
+    make_pages,
+    make_renderer,
+)
 from mdproxy.introspection.site import make_site
 from mdproxy.introspection.view import View
 from mdproxy.model import Caller
@@ -50,18 +55,11 @@ HOSTILE = (
 
 
 @lru_cache
-def made(make: Callable[[], Any]) -> Any:
+def renderer() -> Environment:
     """
-    Make something once for all tests: compiling templates takes its time.
+    Have what renders pages, once for all tests: compiling templates takes its time.
     """
-    return make()
-
-
-def at_once(make: Callable[[], Any]) -> Deferred[Any]:
-    """
-    Have what renders pages at once.
-    """
-    return succeed(made(make))
+    return make_renderer()
 
 
 class PagesTestCase(SynchronousTestCase):
@@ -76,15 +74,12 @@ class PagesTestCase(SynchronousTestCase):
         self.view = TellingView()
         self.show(self.view)
 
-    def show(
-        self, view: View, elsewhere: Callable[..., Deferred[Any]] = at_once
-    ) -> None:
+    def show(self, view: View) -> None:
         """
         Make the site that shows a view.
         """
-        self.site = make_site(
-            {NAMES: lambda: make_pages(view, lambda: NOW, elsewhere)}, Guard(), Clock()
-        )
+        pages = Pages(Contents(view, lambda: NOW), renderer())
+        self.site = make_site({NAMES: pages.resources}, Guard(), Clock())
 
     def connect(self, line: str, *fields: str, body: str = "") -> StringTransport:
         """
@@ -202,12 +197,11 @@ class EveryPageTests(PagesTestCase):
 
     def test_head(self) -> None:
         """
-        HEAD is GET without the body, the first time and later.
+        HEAD is GET without the body.
         """
-        for _ in range(2):
-            status, fields, body = self.ask("HEAD /checks")
-            self.assertEqual((status, body), (200, ""))
-            self.assertGreater(int(fields["content-length"]), 500)
+        status, fields, body = self.ask("HEAD /checks")
+        self.assertEqual((status, body), (200, ""))
+        self.assertGreater(int(fields["content-length"]), 500)
 
     def test_nothing_else(self) -> None:
         """
@@ -218,6 +212,12 @@ class EveryPageTests(PagesTestCase):
             status, _fields, body = self.ask(f"GET {target}")
             self.assertEqual(status, 404, target)
             self.assertEqual(Document.of(body).faults, [])
+
+    def test_made(self) -> None:
+        """
+        All that is announced is made.
+        """
+        self.assertEqual(set(make_pages(self.view, lambda: NOW)), NAMES)
 
     def test_static(self) -> None:
         """
@@ -256,77 +256,6 @@ class RealViewTests(PagesTestCase):
             *("/why?address=10.0.0.77", "/why?address=10.0.0.78", "/checks"),
         ):
             self.page(target)
-
-
-class FirstPageTests(PagesTestCase):
-    """
-    How the template library comes into the process.
-    """
-
-    def setUp(self) -> None:
-        """
-        Have it loaded when the test says so.
-        """
-        self.loading: list[tuple[Deferred[Any], Callable[[], Any]]] = []
-        self.view = TellingView()
-        self.show(self.view, self.elsewhere)
-
-    def elsewhere(self, call: Callable[[], Any]) -> Deferred[Any]:
-        """
-        Keep what is to be called.
-        """
-        loading: Deferred[Any] = Deferred()
-        self.loading.append((loading, call))
-        return loading
-
-    def load(self) -> None:
-        """
-        Let it be loaded.
-        """
-        ((loading, call),) = self.loading
-        self.loading = []
-        loading.callback(made(call))
-
-    def test_once(self) -> None:
-        """
-        Whoever comes while it is loaded waits, and gets the page when it is; then no
-        one waits any more.
-        """
-        early = [self.connect("GET /checks"), self.connect("GET /networks")]
-        self.assertEqual([each.value() for each in early], [b"", b""])
-        self.load()
-        self.assertEqual([read(each)[0] for each in early], [200, 200])
-        self.assertEqual(self.ask("GET /why")[0], 200)
-        self.assertEqual(self.loading, [])
-
-    def test_style_does_not_need_it(self) -> None:
-        """
-        What is no page is there at once.
-        """
-        self.assertEqual(self.ask("GET /static/style.css")[0], 200)
-
-    def test_gone(self) -> None:
-        """
-        Whoever has gone meanwhile is no fault.
-        """
-        self.connect("GET /checks")
-        self.protocol.connectionLost()
-        self.load()
-        self.assertEqual(self.view.asked, [])
-
-    def test_not_loaded(self) -> None:
-        """
-        If it can't be loaded that is our fault, and the next one tries again.
-        """
-        early = self.connect("GET /checks")
-        ((loading, _call),) = self.loading
-        self.loading = []
-        loading.errback(ImportError("no templates"))
-        self.assertEqual(read(early)[0], 500)
-        self.assertEqual(len(self.flushLoggedErrors(ImportError)), 1)
-        later = self.connect("GET /checks")
-        self.load()
-        self.assertEqual(read(later)[0], 200)
 
 
 class OverviewTests(PagesTestCase):

@@ -2,34 +2,29 @@
 """
 The operator's pages: L{View<mdproxy.introspection.view.View>}'s values as HTML.
 
-All of them work without JavaScript.  The template library is imported when an operator
-first looks at a page, and in a thread: that and the compiling of templates take two
-tenths of a second, for which no instance has to wait.
+All of them work without JavaScript.  To import the template library and to compile the
+templates takes two tenths of a second: L{mdproxy.introspection.site} has that done in a
+thread, when an operator first looks at a page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
-from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
-from twisted.python.failure import Failure
+from attrs import frozen
+from jinja2 import Environment
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
+from mdproxy.introspection.markup import make_environment
 from mdproxy.introspection.plots import plots_of
 from mdproxy.introspection.site import BadForm, form_of
 from mdproxy.introspection.view import View
 from mdproxy.model import Malformed
 from mdproxy.steps import TooManyWatched
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 #: The first segments of the pages' paths.
 NAMES: Final = frozenset(
@@ -76,9 +71,6 @@ class Shown:
 
 #: Answers a question.
 Show = Callable[[Query], Shown]
-
-#: Calls something and tells when it is done.
-Elsewhere = Callable[[Callable[[], Any]], Deferred[Any]]
 
 
 @frozen
@@ -301,12 +293,11 @@ class Page(Resource):
         """
         return Page(self._site, "", self._site.contents.missing)
 
-    def render_GET(self, request: Request) -> bytes | int:
+    def render_GET(self, request: Request) -> bytes:
         """
         Render it.
         """
-        query = query_of(request)
-        return self._site.answer(request, partial(self._show, query), self._current)
+        return self._site.write(request, self._show(query_of(request)), self._current)
 
 
 class Instances(Page):
@@ -333,7 +324,7 @@ class Instance(Page):
         super().__init__(site, "instances", lambda _: site.contents.instance(instance))
         self._instance = instance
 
-    def render_POST(self, request: Request) -> bytes | int:
+    def render_POST(self, request: Request) -> bytes:
         """
         Watch the instance, and show its page again (303, RFC 9110 section 15.4.4).
         """
@@ -341,8 +332,7 @@ class Instance(Page):
         try:
             contents.watch(self._instance, form_of(request).get("seconds", ""))
         except (BadForm, BadQuery, TooManyWatched) as error:
-            shown = contents.refused(error)
-            return self._site.answer(request, lambda: shown, self._current)
+            return self._site.write(request, contents.refused(error), self._current)
         request.setResponseCode(303)
         place = f"/instances/{quote(self._instance, safe='')}#steps"
         request.setHeader(b"location", place.encode())
@@ -374,112 +364,24 @@ class Static(Resource):
         return self._body
 
 
-def _fail(failure: Failure, request: Request) -> None:
-    """
-    Tell somebody who has waited that it is our fault.
-    """
-    request.processingFailed(failure)
-
-
-def _make_renderer() -> Environment:
-    """
-    Make what renders the pages.
-    """
-    # Hosts whose pages nobody looks at have none of it in memory.
-    from mdproxy.introspection.markup import make_environment
-
-    return make_environment(few=FEW, rows=ROWS)
-
-
-@define(eq=False)
+@frozen(eq=False)
 class Pages:
     """
     All pages.
 
     @ivar contents: What is on them.
-    @ivar _elsewhere: Calls something that takes long, and tells when it is done.
-    @ivar _renderer: What renders them, when it has been made.
-    @ivar _waiting: Who waits for it; C{None}: nobody has asked for a page yet.
+    @ivar _renderer: What renders them.
     """
 
     contents: Contents
-    _elsewhere: Elsewhere
-    _renderer: Environment | None = field(default=None, init=False)
-    _waiting: list[Deferred[None]] | None = field(default=None, init=False)
+    _renderer: Environment
 
-    def answer(
-        self, request: Request, show: Callable[[], Shown], current: str
-    ) -> bytes | int:
-        """
-        Answer with a page.
-
-        @param show: Finds what is on it.
-        @param current: Its place in the navigation.
-
-        @return: The page; or C{NOT_DONE_YET}, and it is sent when it can be rendered.
-        """
-        if self._renderer is not None:
-            return self._write(request, show(), current)
-        lost: list[Failure] = []
-        request.notifyFinish().addErrback(lost.append)
-        ready = self._ready()
-        ready.addCallback(lambda _: self._send(request, lost, show, current))
-        ready.addErrback(_fail, request)
-        return NOT_DONE_YET
-
-    def _ready(self) -> Deferred[None]:
-        """
-        Tell when pages can be rendered.
-        """
-        ready: Deferred[None] = Deferred()
-        if self._waiting is None:
-            self._waiting = [ready]
-            self._elsewhere(_make_renderer).addCallbacks(self._made, self._not_made)
-        else:
-            self._waiting.append(ready)
-        return ready
-
-    def _made(self, renderer: Environment) -> None:
-        """
-        Render what is waited for.
-        """
-        self._renderer = renderer
-        waiting, self._waiting = self._waiting or [], None
-        for ready in waiting:
-            ready.callback(None)
-
-    def _not_made(self, failure: Failure) -> None:
-        """
-        Tell who waits; the next one tries again.
-        """
-        waiting, self._waiting = self._waiting or [], None
-        for ready in waiting:
-            ready.errback(failure)
-
-    def _send(
-        self,
-        request: Request,
-        lost: Sequence[Failure],
-        show: Callable[[], Shown],
-        current: str,
-    ) -> None:
-        """
-        Send a page to somebody who has waited for it.
-
-        @param lost: Why its connection is gone, if it is.
-        """
-        if lost:
-            return
-        body = self._write(request, show(), current)
-        request.setHeader(b"content-length", b"%d" % len(body))
-        request.write(body if request.method != b"HEAD" else b"")
-        request.finish()
-
-    def _write(self, request: Request, shown: Shown, current: str) -> bytes:
+    def write(self, request: Request, shown: Shown, current: str) -> bytes:
         """
         Write what is shown as HTML.
+
+        @param current: The page's place in the navigation.
         """
-        assert self._renderer is not None
         request.setResponseCode(shown.status)
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
         template = self._renderer.get_template(f"{shown.template}.html")
@@ -504,16 +406,20 @@ class Pages:
         return made
 
 
-def make_pages(
-    view: View, wall: Callable[[], float], elsewhere: Elsewhere = deferToThread
-) -> Mapping[bytes, IResource]:
+def make_renderer() -> Environment:
+    """
+    Make what renders the pages.
+    """
+    return make_environment(few=FEW, rows=ROWS)
+
+
+def make_pages(view: View, wall: Callable[[], float]) -> Mapping[bytes, IResource]:
     """
     Make the operator's pages.
 
     @param view: What is known.
     @param wall: Seconds since the epoch.
-    @param elsewhere: Calls what takes long, and tells when it is done.
 
     @return: Resources by the first segment of their paths: L{NAMES}.
     """
-    return Pages(Contents(view, wall), elsewhere).resources()
+    return Pages(Contents(view, wall), make_renderer()).resources()
