@@ -218,7 +218,10 @@ def _check_remote(settings: Settings, config: IntrospectionConfig) -> None:
         settings.fault(_PAGES, "endpoint", text)
         return
     how = "" if config.certificate is not None else " in clear"
-    text = f"whoever reaches '{printable(config.endpoint)}' can read all pages{how}"
+    text = (
+        f"whoever reaches '{printable(config.endpoint)}' can read all pages{how}; so "
+        "can instances, if it is an address to which they find a way"
+    )
     settings.note(_PAGES, "allow_remote", text)
 
 

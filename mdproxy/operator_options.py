@@ -24,8 +24,8 @@ _INTROSPECTION = (
         "allow_remote",
         False,
         "Whether the pages may be at an address that is not loopback without anybody "
-        "having to show a certificate. Whoever reaches them can then read which "
-        "instances there are and what they ask for.",
+        "having to show a certificate. Whoever reaches them, instances included, can "
+        "then read which instances there are and what they ask for.",
     ),
     words(
         "allowed_hosts",
