@@ -78,16 +78,26 @@ class JudgeTests(SynchronousTestCase):
         """
         everywhere = Listening("0.0.0.0", 80, 0, 8)
         other = [Listening("127.0.0.1", 80, 0, 9), Listening(PLACE[0], 81, 0, 9)]
+        systemd = Process(1, "systemd")
         for there, holders, ours, verdict, words in (
             ([], {}, None, "ok", "mdproxy can have it"),
             ([], {}, 10, "wrong", "Nobody listens"),
-            (other, {9: HAPROXY}, 10, "wrong", "Nobody listens"),
-            ([HELD], {7: OURS}, 10, "ok", "mdproxy listens at 169.254.169.254 port 80"),
-            ([HELD, everywhere], {7: OURS}, 10, "ok", "mdproxy listens"),
-            ([HELD], {7: HAPROXY}, 10, "wrong", "hap\\x1broxy (pid 11) holds"),
-            ([everywhere], {8: HAPROXY}, 10, "wrong", "hap\\x1broxy (pid 11) holds"),
+            (other, {9: (HAPROXY,)}, 10, "wrong", "Nobody listens"),
+            (
+                [HELD],
+                {7: (OURS,)},
+                10,
+                "ok",
+                "mdproxy listens at 169.254.169.254 port 80",
+            ),
+            ([HELD, everywhere], {7: (OURS,)}, 10, "ok", "mdproxy listens"),
+            # It was opened for us.
+            ([HELD], {7: (systemd, OURS)}, 10, "ok", "mdproxy listens"),
+            ([HELD], {7: (systemd,)}, 10, "wrong", "systemd (pid 1) holds"),
+            ([HELD], {7: (HAPROXY,)}, 10, "wrong", "hap\\x1broxy (pid 11) holds"),
+            ([everywhere], {8: (HAPROXY,)}, 10, "wrong", "hap\\x1broxy (pid 11) holds"),
             ([HELD], {}, 10, "wrong", "a process of uid 990 holds"),
-            ([HELD], {7: HAPROXY}, None, "note", "(pid 11) listens"),
+            ([HELD], {7: (HAPROXY,)}, None, "note", "(pid 11) listens"),
         ):
             finding = judge_port("it", PLACE, there, holders, ours)
             self.assertEqual(finding.verdict, verdict, finding)

@@ -10,7 +10,7 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -108,19 +108,19 @@ def number_in(path: str, proc: Path = Path("/proc")) -> int | None:
         return None
 
 
-def holders(proc: Path = Path("/proc")) -> Mapping[int, Process]:
+def holders(proc: Path = Path("/proc")) -> Mapping[int, Sequence[Process]]:
     """
     Find out whose sockets are whose, as far as we may look.
 
-    @return: A process for each socket, by its inode.
+    @return: The processes that have each socket, by its inode.
     """
-    found: dict[int, Process] = {}
+    found: dict[int, dict[Process, None]] = {}
     for pid in _pids(proc):
+        process = Process(pid, _name_of(pid, proc))
         for target in _open_files(pid, proc):
             if target.startswith("socket:["):
-                inode = int(target[8:-1])
-                found.setdefault(inode, Process(pid, _name_of(pid, proc)))
-    return found
+                found.setdefault(int(target[8:-1]), {})[process] = None
+    return {inode: tuple(processes) for inode, processes in found.items()}
 
 
 def files_of(pid: int, proc: Path = Path("/proc")) -> tuple[int | None, int | None]:
@@ -179,7 +179,7 @@ def peer_of(place: tuple[str, int] | str) -> int | None:
         for each in look_around().listening:
             is_it = each.address in (place[0], "0.0.0.0", "::")
             if each.port == place[1] and is_it and each.inode in known:
-                return known[each.inode].pid
+                return known[each.inode][0].pid
     return None
 
 

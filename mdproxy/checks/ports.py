@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -80,7 +80,7 @@ def judge_port(
     name: str,
     place: tuple[str, int],
     listening: Iterable[Listening],
-    holders: Mapping[int, Process],
+    holders: Mapping[int, Sequence[Process]],
     ours: int | None,
 ) -> Finding:
     """
@@ -102,11 +102,12 @@ def judge_port(
     for each in listening:
         if each.port != port or each.address not in (address, *_EVERYWHERE):
             continue
-        holder = holders.get(each.inode)
-        if ours is not None and holder is not None and holder.pid == ours:
+        known = holders.get(each.inode, ())
+        # One that systemd or our broker has opened for us is theirs, too.
+        if ours is not None and ours in [process.pid for process in known]:
             mine = True
         else:
-            others.append(_holder(each, holder))
+            others.append(_holder(each, known))
     where = f"{address} port {port}"
     if mine:
         return Finding(name, "ok", f"mdproxy listens at {where}.")
@@ -131,11 +132,11 @@ def judge_port(
     )
 
 
-def _holder(each: Listening, holder: Process | None) -> str:
+def _holder(each: Listening, known: Sequence[Process]) -> str:
     """
     Name who has a socket.
     """
-    return f"a process of uid {each.uid}" if holder is None else str(holder)
+    return " with ".join(map(str, known)) or f"a process of uid {each.uid}"
 
 
 def _address(text: str) -> str:

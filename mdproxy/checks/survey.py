@@ -225,7 +225,7 @@ def survey_listeners(config: Config, service: Service) -> list[Finding]:
 def _on_host(
     listener: ListenerConfig,
     here: Links,
-    known: Mapping[int, Process],
+    known: Mapping[int, Sequence[Process]],
     ours: int | None,
 ) -> list[Finding]:
     """
@@ -248,7 +248,7 @@ def _on_host(
 
 
 def _in_namespaces(
-    listener: NamespacesConfig, known: Mapping[int, Process], ours: int | None
+    listener: NamespacesConfig, known: Mapping[int, Sequence[Process]], ours: int | None
 ) -> list[Finding]:
     """
     Look into the namespaces of a listener, as far as we may.

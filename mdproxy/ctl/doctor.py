@@ -170,11 +170,23 @@ def _configuration(
     try:
         config = load(arguments.config_file, arguments.config_dir)
     except ConfigError as error:
-        faults = [Finding("fault", "wrong", f"{fault}.") for fault in error.faults]
+        faults = [
+            Finding("fault", "wrong", f"{fault}.", _advice(fault))
+            for fault in error.faults
+        ]
         text = "What depends on the configuration was not looked at."
         return None, (*faults, Finding("the rest", "note", text))
     notes = [Finding("worth knowing", "note", f"{note}.") for note in config.notes]
     return config, (Finding("configuration", "ok", "It has no faults."), *notes)
+
+
+def _advice(fault: str) -> str:
+    """
+    Say what to do about a fault that may be ours alone.
+    """
+    if "Permission denied" in fault and os.geteuid() != 0:
+        return "Perhaps only this user may not read it: run the doctor as root."
+    return ""
 
 
 def _in_use(told: Mapping[str, Any]) -> list[Finding]:
