@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.interfaces import SourceState
@@ -100,6 +102,18 @@ class EvidenceTests(WhyTestCase):
         self.assertEqual(self.ask(f"::ffff:{ADDRESS}")["address"], ADDRESS)
         for text in ("", "10.0.0", "10.0.0.5/24", "vm-a", "1" * 100_000, "10.0.0.5\n"):
             self.assertRaises(Malformed, self.host.view.why, text)
+
+    @given(st.text(max_size=60) | st.ip_addresses().map(str))
+    def test_any_text(self, text: str) -> None:
+        """
+        Whatever is asked for is no address, or is told of.
+        """
+        try:
+            said = self.host.view.why(text)
+        except Malformed:
+            return
+        self.assertEqual(said["total"], 2)
+        json.dumps(said)
 
     def test_ended_lease(self) -> None:
         """

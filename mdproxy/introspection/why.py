@@ -226,11 +226,21 @@ class Why:
 
         @return: The candidates, at most L{MOST}, without their latest requests.
         """
-        fresh, nothing = Freshness.of(self._parts.sources), Records((), {})
+        every, sources = self._parts.listening.links(), self._parts.sources
+        networks = sources.books.networks
+        wanted = [
+            (address, (link, networks.name_of(link)))
+            for network, address in seats[:MOST]
+            for link in sorted(every & {network, *networks.links_of(network)})
+        ]
+        places: dict[str, list[Place]] = {}
+        for place in self._places(list({pair for _address, pair in wanted})):
+            places.setdefault(place.heard.link, []).append(place)
+        fresh, nothing = Freshness.of(sources), Records((), {})
         return [
             self._candidate(address, place, nothing, fresh)
-            for network, address in seats[:MOST]
-            for place in self._places(self._links(network))
+            for address, (link, _called) in wanted
+            for place in places[link]
         ]
 
     def _last(self, records: Records, network: str | None) -> list[Transaction]:
