@@ -401,12 +401,20 @@ class LimitTests(_SiteTestCase):
     Tests for what one who asks may take.
     """
 
+    def follow(self, peer: str = "127.0.0.1") -> Line:
+        """
+        Connect, and have an answer that does not end.
+        """
+        line = Line.to(self.site, "192.0.2.7", peer)
+        line.say(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return line
+
     def test_connections(self) -> None:
         """
         So many connections are served; one more is ended and told of once, and there
         is room again when one is gone.
         """
-        lines = [Line.to(self.site) for _ in range(MOST)]
+        lines = [self.follow() for _ in range(MOST)]
         for _ in range(2):
             self.assertFalse(Line.to(self.site).is_open)
         self.assertEqual(len(self.logged()), 1)
@@ -415,15 +423,40 @@ class LimitTests(_SiteTestCase):
         lines[0].lose()
         self.assertTrue(Line.to(self.site).is_open)
 
+    def test_idle_makes_room(self) -> None:
+        """
+        Whoever holds connections and asks nothing, or never comes to an end of it,
+        keeps nobody out: the longest idle one makes room.
+        """
+        lines = []
+        for number in range(MOST):
+            lines.append(Line.to(self.site))
+            lines[-1].say(b"GET /page HTTP/1.1\r\n" if number % 2 else b"")
+            self.clock.advance(0.1)
+        # The eldest has just asked.
+        lines[0].say(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        new = Line.to(self.site)
+        self.assertEqual([line.is_open for line in lines[:3]], [True, False, True])
+        self.assertTrue(new.is_open)
+        self.assertEqual(len(self.site.connections), MOST)
+        lines[1].lose()
+        self.assertEqual(len(self.site.connections), MOST)
+        self.assertEqual(self.logged(), [])
+
     def test_remote_connections(self) -> None:
         """
-        One who is on another host can't take all of them.
+        One who is on another host can't take all of them, and makes room for himself
+        alone.
         """
         for address in ("192.0.2.9", "2001:db8::9"):
             for number in range(MOST_REMOTE + 2):
-                line = Line.to(self.site, "192.0.2.7", address)
+                line = self.follow(address)
                 self.assertEqual(line.is_open, number < MOST_REMOTE)
-        self.assertTrue(Line.to(self.site, "192.0.2.7", "192.0.2.10").is_open)
+        idle = Line.to(self.site, "192.0.2.7", "192.0.2.10")
+        for _ in range(MOST_REMOTE):
+            Line.to(self.site, "192.0.2.7", "192.0.2.11")
+        self.assertTrue(Line.to(self.site, "192.0.2.7", "192.0.2.11").is_open)
+        self.assertTrue(idle.is_open)
         self.assertTrue(Line.to(self.site).is_open)
 
     def test_where_instances_ask(self) -> None:

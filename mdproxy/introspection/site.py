@@ -7,18 +7,19 @@ answer; every answer has the same security fields; no answer tells of our inner 
 or repeats what was asked; no access is logged.  Pages are made when somebody first asks
 for one, so that what they need is not in memory on hosts where nobody looks.
 
-Limits: L{MOST} connections, L{MOST_REMOTE} of them from one other host; L{PATIENCE}
-seconds from the connection, or from the end of the last answer, to the end of a
-request; L{HEAD} bytes for a request's head and L{MOST_BODY} for its body.  An answer
-may take as long as it wants (live pages do); requests are answered one after the other,
-and work on them is no more than half of all.
+Limits: L{MOST} connections, L{MOST_REMOTE} of them from one other host, of which the
+one that is idle the longest makes room for another; L{PATIENCE} seconds from the
+connection, or from the end of the last answer, to the end of a request; L{HEAD} bytes
+for a request's head and L{MOST_BODY} for its body.  An answer may take as long as it
+wants (live pages do); requests are answered one after the other, and work on them is no
+more than half of all.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from ipaddress import ip_address
 from typing import Any, Final
@@ -265,8 +266,18 @@ class GuardedRequest(SiteRequest):
         """
         channel: Any = self.channel
         if channel is not None:
+            channel.idle_since = None
             self.site = channel.site
             self.site.take_turn(self._answer)
+
+    def finish(self) -> None:
+        """
+        End the answer; the connection is idle, unless the next request is there.
+        """
+        channel: Any = self.channel
+        if channel is not None:
+            channel.idle_since = self.site.reactor.seconds()
+        super().finish()
 
     def _answer(self) -> None:
         """
@@ -371,9 +382,12 @@ class OperatorsChannel(HTTPChannel):
     A connection of an operator's.
 
     @ivar peer: The address that it comes from; C{None}: by a UNIX socket.
+    @ivar idle_since: Since when it has no whole request, in monotonic seconds; C{None}:
+        it has one.
     """
 
     peer: str | None = None
+    idle_since: float | None = None
 
     MAX_LENGTH = HEAD
     totalHeadersSize = HEAD
@@ -469,12 +483,11 @@ class OperatorsSite(Site):
         Take a connection, if there is room.
         """
         peer = _address_of(addr)
-        taken = len(self.connections)
-        if taken >= MOST or (_is_remote(peer) and self._taken_by(peer) >= MOST_REMOTE):
+        if not self._has_room(peer):
             self.tell_trouble(f"{peer or 'a local process'} has too many connections")
             return _Full()
         channel: Any = super().buildProtocol(addr)
-        channel.peer = peer
+        channel.peer, channel.idle_since = peer, self.reactor.seconds()
         self.connections.add(channel)
         return channel
 
@@ -508,11 +521,29 @@ class OperatorsSite(Site):
             self._rested = ended + min(ended - began, LONGEST_REST)
             self._turns.popleft()
 
-    def _taken_by(self, peer: str | None) -> int:
+    def _has_room(self, peer: str | None) -> bool:
         """
-        Count the connections of one address.
+        Tell whether there is room for one more connection, or make some: whoever holds
+        connections and asks nothing keeps nobody out.
         """
-        return sum(channel.peer == peer for channel in self.connections)
+        same = [channel for channel in self.connections if channel.peer == peer]
+        if _is_remote(peer) and len(same) >= MOST_REMOTE:
+            return self._end_idle(same)
+        return len(self.connections) < MOST or self._end_idle(self.connections)
+
+    def _end_idle(self, channels: Iterable[OperatorsChannel]) -> bool:
+        """
+        End the connection that is idle for the longest time.
+
+        @return: Whether one of them was idle.
+        """
+        idle = [(c.idle_since, c) for c in channels if c.idle_since is not None]
+        if not idle:
+            return False
+        _since, longest = min(idle, key=lambda pair: pair[0])
+        self.connections.discard(longest)
+        longest.timeoutConnection()
+        return True
 
     def log(self, request: HttpRequest) -> None:
         """
