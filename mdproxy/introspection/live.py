@@ -86,11 +86,11 @@ class Listening:
         """
         self._end(self)
 
-    def tell(self, events: Sequence[Mapping[str, Any]], is_whole: bool) -> None:
+    def tell(self, events: Sequence[bytes], is_whole: bool) -> None:
         """
         Tell what came since the last look.
 
-        @param events: Transactions in words, the earliest first.
+        @param events: As they are written (L{_event}), the earliest first.
         @param is_whole: Whether these are all that there were.
         """
         if self._paused is not None:
@@ -101,26 +101,25 @@ class Listening:
                 channel: Any = self.request.channel
                 channel.transport.abortConnection()
             return
-        text = "".join(map(_event, events))
+        text = b"".join(events)
         if self._missed or not is_whole:
-            text = "event: missed\ndata: {}\n\n" + text
+            text = b"event: missed\ndata: {}\n\n" + text
             self._missed = False
         self._quiet = 0 if text else self._quiet + 1
         if self._quiet >= _BEAT:
-            self._quiet, text = 0, ": alive\n\n"
+            self._quiet, text = 0, b": alive\n\n"
         if text:
-            self.request.write(text.encode())
+            self.request.write(text)
 
 
-def _event(words: Mapping[str, Any]) -> str:
+def _event(words: Mapping[str, Any]) -> bytes:
     """
     Write an event.
 
     @param words: A transaction; JSON has no line breaks.
     """
-    return (
-        f"id: {words['request_id']}\nevent: transaction\ndata: {json.dumps(words)}\n\n"
-    )
+    data = json.dumps(words)
+    return f"id: {words['request_id']}\nevent: transaction\ndata: {data}\n\n".encode()
 
 
 @define(eq=False)
@@ -169,7 +168,8 @@ class Tail:
             found = list(self._since(number, wants))
             is_whole = bool(found) and found[-1]["number"] == number
             events = [words for words in found if words["number"] != number]
-            listener.tell(events[:BURST][::-1], is_whole and len(events) <= BURST)
+            texts = [_event(words) for words in events[:BURST][::-1]]
+            listener.tell(texts, is_whole and len(events) <= BURST)
         return listener
 
     def leave(self, listener: Listening) -> None:
@@ -216,7 +216,8 @@ class Tail:
         """
         Tell everybody what came since the last look.
         """
-        fresh: list[tuple[Transaction, Mapping[str, Any]]] = []
+        # Each is written once, for all who listen.
+        fresh: list[tuple[Transaction, bytes]] = []
         seen: Transaction | None = None
 
         def is_wanted(it: Transaction) -> bool:
@@ -229,12 +230,12 @@ class Tail:
             if words["number"] == self._last:
                 reached = True
             elif seen is not None:
-                fresh.append((seen, words))
+                fresh.append((seen, _event(words)))
         is_whole = reached and len(fresh) <= BURST
         fresh = fresh[:BURST][::-1]
         self._last = latest
         for listener in list(self.listening):
-            events = [words for it, words in fresh if listener.wants(it)]
+            events = [text for it, text in fresh if listener.wants(it)]
             listener.tell(events, is_whole)
 
 
