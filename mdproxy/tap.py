@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from mdproxy import __version__
-from mdproxy.checks.service import checked_of, make_checks
+from mdproxy.checks.service import make_checks
 from mdproxy.config import Config, ConfigError, load
 from mdproxy.http.front import Front
 from mdproxy.http.transports import look_before_sending
@@ -177,7 +177,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             exchanged(channel_bounds_of, partial(setattr, front, "bounds")),
             exchanged(drain_timeout_of, partial(setattr, front_service, "patience")),
             partial(sources.prepare, lookup),
-            exchanged(checked_of, checks.renew),
+            checks.prepare,
         ],
         time.time,
     )

@@ -18,6 +18,7 @@ from mdproxy.checks.service import Checked, Checks, checked_of, place_of
 from mdproxy.config import TlsFiles
 from mdproxy.fetch import Fetch
 from mdproxy.http.client import Patience
+from mdproxy.reload import Change
 from mdproxy.signing import Signer
 from mdproxy.upstream import Endpoint
 from tests.lab import certs
@@ -84,6 +85,21 @@ class ChecksCase(SynchronousTestCase):
         Count the questions that were ever asked.
         """
         return len(self.nova.attempts)
+
+    def reload(self, interval: float, certificate: str | None = None) -> Change:
+        """
+        Reload the configuration.
+
+        @param certificate: The one that the pages show.
+
+        @return: What was done.
+        """
+        pages = evolve(PLAIN.introspection, certificate=certificate)
+        upstream = evolve(PLAIN.upstream, check_interval=interval)
+        config = evolve(PLAIN, upstream=upstream, introspection=pages)
+        change = self.checks.prepare(config, config)
+        change.apply()
+        return change
 
     def logged(self, text: str) -> list[str]:
         """
@@ -261,14 +277,14 @@ class SecretTests(ChecksCase):
         self.answer(403, 403)
         self.signer, self.endpoints = Signer(b"other"), [Endpoint("c", 8775)]
         self.assertEqual(self.checks.secret, "unknown")
-        self.checks.renew(Checked(30.0))
+        self.reload(30.0)
         self.wait_for_question(6)
         self.answer(404)
         self.assertEqual(self.checks.secret, "right")
         (seen,) = (a.wire.seen for a in self.nova.attempts if a.endpoint.host == "c")
         instance = seen.partition(b"X-Instance-ID: ")[2].partition(b"\r\n")[0]
         self.assertIn(Signer(b"other").sign(instance.decode()).encode(), seen)
-        self.checks.renew(Checked(0.0))
+        self.reload(0.0)
         self.nova.wait(200)
         self.assertEqual(self.asked(), 3)
 
@@ -338,11 +354,26 @@ class CertificateTests(ChecksCase):
         # It is 1970 here.
         self.assertIn(f"{path}: It is good only from", one.text)
         self.assertEqual((other.name, other.verdict), ("other", "wrong"))
-        made.client.certificate.write_bytes(made.expired.certificate.read_bytes())
         before = dict(self.checks.certificates)
+        made.client.certificate.write_bytes(made.expired.certificate.read_bytes())
         self.assertEqual(self.checks.certificates, before)
-        self.checks.renew(Checked(60.0, (("one", path),)))
+
+    def test_renewed(self) -> None:
+        """
+        After a reload it is the new ones of the same files that are told, and the
+        former ones again where the reload is undone.
+        """
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        made = certs.make(directory)
+        path = str(made.client.certificate)
+        self.make(Checked(60.0, (("one", path),)))
+        before = dict(self.checks.certificates)
+        made.client.certificate.write_bytes(made.expired.certificate.read_bytes())
+        change = self.reload(60.0, path)
         self.assertLess(self.checks.certificates[path], before[path])
+        change.undo()
+        self.assertEqual(self.checks.certificates, before)
 
     def test_of_the_configuration(self) -> None:
         """

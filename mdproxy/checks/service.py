@@ -48,6 +48,7 @@ from mdproxy.http.client import UpstreamError
 from mdproxy.measures import patience_of
 from mdproxy.pool import make_connector
 from mdproxy.proxy import ReverseProxyResource
+from mdproxy.reload import Change
 from mdproxy.signing import Signer
 from mdproxy.sweep import NEVER, Sweep
 from mdproxy.upstream import Upstream
@@ -141,7 +142,7 @@ class Checks(Service):
     _wall: Callable[[], float]
     deadline: float = field(default=NEVER, init=False)
     _heard: dict[str, _Heard] = field(factory=dict, init=False)
-    _validities: dict[str, Validity | str] = field(factory=dict, init=False)
+    _validities: Mapping[str, Validity | str] = field(factory=dict, init=False)
     _said: dict[str, Secret] = field(factory=dict, init=False)
     _asking: Asking | None = field(default=None, init=False)
     _is_busy: bool = field(default=False, init=False)
@@ -154,7 +155,7 @@ class Checks(Service):
         """
         Look at the certificates that were just put into use.
         """
-        self._read_certificates()
+        self._validities = _validities_of(self._checked)
 
     @property
     def secret(self) -> Secret:
@@ -218,12 +219,27 @@ class Checks(Service):
             "findings": [finding.describe() for finding in self.findings],
         }
 
-    def renew(self, checked: Checked) -> None:
+    def prepare(self, old: Config, new: Config) -> Change:
         """
-        Follow a new configuration: the secret, the endpoints or the files may be new.
+        Be ready to follow a configuration, the same one too: the secret, or what is in
+        the files of certificates, may be new.
+
+        @param old: The configuration in force.
+        @param new: The one that may be.
         """
-        self._checked = checked
-        self._read_certificates()
+        checked = checked_of(new)
+        after = partial(self._follow, checked, _validities_of(checked))
+        return Change(after, partial(self._follow, self._checked, self._validities))
+
+    def _follow(
+        self, checked: Checked, validities: Mapping[str, Validity | str]
+    ) -> None:
+        """
+        Check something else from now on, and soon.
+
+        @param validities: When our own certificates are good.
+        """
+        self._checked, self._validities = checked, validities
         if self.running:
             self._begin_to_look()
 
@@ -386,14 +402,6 @@ class Checks(Service):
                 findings.append(judge_validity(name, seen, now))
         return findings
 
-    def _read_certificates(self) -> None:
-        """
-        Look when our own certificates are good, as they are when they come into use.
-        """
-        self._validities = {
-            path: _validity_in(path) for _what, path in self._checked.certificates
-        }
-
 
 def place_of(endpoint: Endpoint) -> str:
     """
@@ -401,6 +409,13 @@ def place_of(endpoint: Endpoint) -> str:
     """
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"{host}:{endpoint.port}"
+
+
+def _validities_of(checked: Checked) -> Mapping[str, Validity | str]:
+    """
+    Look when our own certificates are good, as they are when they come into use.
+    """
+    return {path: _validity_in(path) for _what, path in checked.certificates}
 
 
 def _validity_in(path: str) -> Validity | str:
