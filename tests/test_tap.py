@@ -267,7 +267,7 @@ class MakeServiceTests(SecrecyTestCase):
             [
                 *("version", "since", "now", "ready"),
                 *("configuration", "listeners", "sources", "lookup", "upstream"),
-                *("proxy", "front", "checks", "transactions"),
+                *("proxy", "front", "checks", "transactions", "operators"),
             ],
         )
         kinds = [source["kind"] for source in status["sources"]]
