@@ -65,7 +65,10 @@ class LinesTests(SynchronousTestCase):
         that asked just now is.
         """
         self.host.know(a_port())
-        self.assertIn("on red: not heard of lately, no-neighbour", self.told("red"))
+        told = self.told("red")
+        self.assertIn("on red: not heard of lately, would be ALLOWED, ", told)
+        told = self.told("blue")
+        self.assertIn("on blue: not heard of lately, no-neighbour (row 10)", told)
         self.host.ask(status=503)
         self.assertIn("on red: REFUSED, no-neighbour", self.told("red"))
 
@@ -119,13 +122,16 @@ class CommandTests(SynchronousTestCase):
     Tests for C{mdproxyctl whois}.
     """
 
-    def run_command(self, *argv: str) -> tuple[int, str]:
+    def run_command(self, *argv: str, quiet: bool = False) -> tuple[int, str]:
         """
         Ask a service that has one host.
+
+        @param quiet: Whether nothing was heard of the instance.
         """
         host = Host()
         host.know(a_port())
-        host.see(A)
+        if not quiet:
+            host.see(A)
 
         def why(said: dict[str, str]) -> object:
             return host.view.why(said["address"], said.get("network"))
@@ -142,6 +148,9 @@ class CommandTests(SynchronousTestCase):
         status, out = self.run_command("10.0.0.5")
         self.assertEqual(status, 0)
         self.assertIn("ALLOWED", out)
+        status, out = self.run_command("10.0.0.5", "--network", "red", quiet=True)
+        self.assertEqual(status, 0)
+        self.assertIn("would be ALLOWED", out)
         status, out = self.run_command("10.0.0.5", "--network", "blue")
         self.assertEqual(status, 1)
         self.assertIn("not heard of lately", out)

@@ -31,7 +31,7 @@ def run(arguments: Namespace) -> int:
     else:
         print("\n".join(lines(told)))
     candidates = told.get("candidates", ())
-    return 0 if any(c.get("verdict") == "allowed" for c in candidates) else 1
+    return 0 if any(map(_is_let_in, candidates)) else 1
 
 
 def lines(told: Mapping[str, Any]) -> list[str]:
@@ -59,16 +59,10 @@ def _candidate(told: Mapping[str, Any], it: Mapping[str, Any]) -> list[str]:
     """
     Write the evidence on an address on one network.
     """
-    verdict = shown(it.get("verdict")).upper()
-    if it.get("reason") == "no-neighbour" and not it.get("last"):
-        # That is no fault: a request of its own would make the entry.
-        verdict = "not heard of lately"
     called = it.get("called")
     name = "" if called in (None, it.get("network")) else f" ({shown(called)})"
-    head = (
-        f"{shown(told.get('address'))} on {shown(it.get('network'))}{name}: {verdict}, "
-        f"{shown(it.get('reason'))} (row {shown(it.get('row'))})"
-    )
+    place = f"{shown(told.get('address'))} on {shown(it.get('network'))}{name}"
+    head = f"{place}: {_verdict(it)}"
     lately = it.get("lately")
     return [
         head,
@@ -88,6 +82,36 @@ def _candidate(told: Mapping[str, Any], it: Mapping[str, Any]) -> list[str]:
         ),
         *[f"  last        {transaction(each)}" for each in it.get("last") or ()],
     ]
+
+
+def _verdict(it: Mapping[str, Any]) -> str:
+    """
+    Write a verdict.
+
+    Of whom nothing was heard lately that is no fault: any request of its own would
+    make the neighbour entry that is missing.
+    """
+    supposed = it.get("supposed")
+    if supposed:
+        would = shown(supposed.get("verdict")).upper()
+        return f"not heard of lately, would be {would}, {_row(supposed)}"
+    if it.get("reason") == "no-neighbour" and not it.get("last"):
+        return f"not heard of lately, {_row(it)}"
+    return f"{shown(it.get('verdict')).upper()}, {_row(it)}"
+
+
+def _row(it: Mapping[str, Any]) -> str:
+    """
+    Write the row of the decision table.
+    """
+    return f"{shown(it.get('reason'))} (row {shown(it.get('row'))})"
+
+
+def _is_let_in(it: Mapping[str, Any]) -> bool:
+    """
+    Tell whether a candidate would be let in.
+    """
+    return "allowed" in (it.get("verdict"), (it.get("supposed") or {}).get("verdict"))
 
 
 def _listener(it: Mapping[str, Any]) -> str:
