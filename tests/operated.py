@@ -241,9 +241,12 @@ class Host:
         network: str = RED,
         status: int = 200,
         target: bytes = b"/openstack",
+        outcome: str | None = None,
     ) -> Identity | Refusal:
         """
         Have somebody ask, and the proxy answer.
+
+        @param outcome: What came of it; C{None}: what fits the status.
 
         @return: What the lookup said.
         """
@@ -255,7 +258,7 @@ class Host:
             (
                 *(self._count, now, 0.25, 0.125, 0.1),
                 *(caller, verdict, b"GET", target, status, int(status == 200)),
-                "relayed" if status == 200 else "refused",
+                outcome or ("relayed" if status == 200 else "refused"),
             )
         )
         return verdict

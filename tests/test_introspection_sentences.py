@@ -9,10 +9,18 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.introspection.sentences import RULES, account_of, rule_of
+from mdproxy.exchange import InstanceInDoubt, NoSuchInstance
+from mdproxy.introspection.sentences import (
+    OUTCOMES,
+    RULES,
+    account_of,
+    outcome_of,
+    rule_of,
+)
 from mdproxy.lookup.decision import Facts, Policy, decide
 from mdproxy.lookup.verdicts import facts_in_words, verdict_in_words
 from mdproxy.model import Caller, Lease, Port, Reason
+from mdproxy.proxy import STATUSES
 
 A, B = "fa:16:3e:00:00:0a", "fa:16:3e:00:00:0b"
 ADDRESS, OTHER, LOCAL = "10.0.0.5", "10.0.0.6", "fe80::1"
@@ -83,6 +91,34 @@ class SentencesTests(SynchronousTestCase):
             self.assertTrue(account_of(verdict_in_words(verdict), "red"))
             seen.add(verdict.evidence.reason)
         self.assertEqual(seen, set(Reason))
+
+    def test_outcomes(self) -> None:
+        """
+        Whatever came between an instance and its answer has a sentence; what a refusal
+        explains, and what went well, has none.
+        """
+        refusals = {NoSuchInstance, InstanceInDoubt}
+        causes = {cause.__name__ for cause in STATUSES.keys() - refusals}
+        self.assertEqual(
+            OUTCOMES.keys(), causes | {"client-gone", "path-lost", "cut-off"}
+        )
+        words = {"status": 503, "request_id": "req-7"}
+        for outcome in OUTCOMES:
+            text = outcome_of({**words, "outcome": outcome})
+            self.assertTrue(text.endswith("."), text)
+            self.assertNotIn("{", text)
+        for status, word in ((404, "cells"), (500, "req-7"), (503, "req-7"), (400, "")):
+            text = outcome_of({**words, "outcome": "relayed", "status": status})
+            self.assertIn("Nova's own answer", text)
+            self.assertIn(word, text)
+        for outcome, status in (
+            ("relayed", 200),
+            ("relayed", 304),
+            ("NoSuchInstance", 404),
+        ):
+            self.assertEqual(
+                outcome_of({**words, "outcome": outcome, "status": status}), ""
+            )
 
     def test_rules(self) -> None:
         """

@@ -337,6 +337,34 @@ class AgreementTests(WhyTestCase):
         self.assertIn("instance i-a's, whose port has 10.0.0.9, not 10.0.0.5.", text)
         self.assertNotIn("answered 404 at last", text)
 
+    def test_outcome(self) -> None:
+        """
+        Where the instance was recognised and still got nothing, what came between is
+        told, and what to do.
+        """
+        self.host.know(a_port())
+        self.host.see(A)
+        self.host.ask(status=503, outcome="SecretRefused")
+        text = self.only()["lately"]
+        self.assertIn("(SecretRefused); it was allowed, lease-missing. Nova", text)
+        self.assertIn("'mdproxyctl doctor' asks each Nova", text)
+        self.host.ask(status=500, outcome="relayed")
+        found = self.only()
+        self.assertIn(f"near {found['last'][0]['request_id']} where", found["lately"])
+
+    def test_sentences(self) -> None:
+        """
+        What is said of the latest request is whole sentences.
+        """
+        self.host.know(a_port())
+        self.host.see(B)
+        self.host.ask(B, status=404)
+        self.host.clock.advance(10)
+        self.host.see(A)
+        text = self.only()["lately"]
+        self.assertIn(f"It came from the MAC {B}, not from {A}.", text)
+        self.assertNotIn("..", text)
+
 
 class CandidatesTests(WhyTestCase):
     """

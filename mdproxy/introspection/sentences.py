@@ -121,6 +121,44 @@ _UNHEARD: Final = {
     "refused": "refused ({reason}). {meaning}",
 }
 
+#: What came between an instance that was recognised and its answer, and what to do; by
+#: the outcome in its record (L{mdproxy.transactions}).
+OUTCOMES: Final = {
+    "SecretRefused": "Nova refused our signature: its [neutron] "
+    "metadata_proxy_shared_secret is another than ours. 'mdproxyctl doctor' asks each "
+    "Nova, and says where to look.",
+    "RateExceeded": "It asks more often than [limits] max_request_rate allows: see "
+    "what it runs that asks so often.",
+    "UpstreamUnavailable": "No Nova could be reached, or none had a connection to "
+    "spare, for as long as the request could wait. 'mdproxyctl doctor' says which "
+    "and why.",
+    "UpstreamTlsFailed": "No TLS connection to Nova could be made: a certificate, a CA "
+    "or a name is not right. 'mdproxyctl doctor' says which.",
+    "UpstreamTimedOut": "Nova took the question and did not answer in time. See what "
+    "keeps it: its log, and that before it, have {request_id} where they write "
+    "X-Openstack-Request-Id.",
+    "UpstreamBroken": "Nova's answer was no HTTP, or it closed the connection without "
+    "one. See the log of what stands before Nova for {request_id}.",
+    "OurFault": "mdproxy met a fault of its own: its log has it, with {request_id}. "
+    "Please report it.",
+    "client-gone": "The instance closed the connection before it was answered: it "
+    "waits for less time than the answer took, or something between resets it.",
+    "path-lost": "When the answer was to go out the neighbour entry pointed to "
+    "somebody else, so it was not sent.",
+    "cut-off": "Nova's answer broke off in the middle, so the connection was closed "
+    "for the instance to ask again. See the log of what stands before Nova for "
+    "{request_id}.",
+}
+
+#: What Nova's own answer means, by its status or the hundred that this is of.
+_NOVA: Final = {
+    404: "That is Nova's own answer: it has nothing at this target, or does not know "
+    "the instance in any of its cells. 'mdproxyctl fetch' asks it the same.",
+    400: "That is Nova's own answer.",
+    500: "That is Nova's own answer: its log has the cause, near {request_id} where "
+    "what stands before it writes X-Openstack-Request-Id.",
+}
+
 #: A refusal that proves nothing.
 _DOUBTFUL: Final = (
     " This proves nothing yet, because {cause}: such a request waits, and is answered"
@@ -155,6 +193,22 @@ def account_of(words: Mapping[str, Any], called: str) -> str:
     if words["doubtful"]:
         return text + _DOUBTFUL.format(cause=_cause(words, called))
     return text + _CERTAIN
+
+
+def outcome_of(words: Mapping[str, Any]) -> str:
+    """
+    Say what came between an instance that was recognised and its answer.
+
+    @param words: The request in words (L{mdproxy.transactions}).
+
+    @return: What it was and what to do; empty where all went well, or the refusal says
+        it all.
+    """
+    form = OUTCOMES.get(words["outcome"], "")
+    if words["outcome"] == "relayed":
+        status = words["status"]
+        form = _NOVA.get(status) or _NOVA.get(status // 100 * 100, "")
+    return form.format(request_id=words["request_id"])
 
 
 def unheard_of(words: Mapping[str, Any], called: str) -> str:

@@ -21,6 +21,7 @@ from mdproxy.introspection.parts import Parts
 from mdproxy.introspection.sentences import (
     account_of,
     meaning_of,
+    outcome_of,
     rule_of,
     unheard_of,
 )
@@ -450,21 +451,30 @@ class Why:
             return None
         it, now = requests[0], self._parts.clock.seconds()
         told = f"answered {it.status}" if it.status else "not answered"
-        text = (
+        verdict = None if it.verdict is None else verdict_in_words(it.verdict)
+        judged = verdict and f"; it was {verdict['verdict']}, {verdict['reason']}"
+        said = [
             f"The latest request, {now - it.ended:.1f} s ago, was {told} after "
-            f"{it.total:.3f} s ({it.outcome})"
-        )
-        if it.verdict is not None:
-            words = verdict_in_words(it.verdict)
-            text += f"; it was {words['verdict']}, {words['reason']}"
-            if words["verdict"] == "refused":
-                facts = facts_in_words(self._parts.lookup.facts(it.caller))
-                meaning = meaning_of({**words, "facts": facts}, called)
-                text += "" if sentence.startswith(meaning) else f". {meaning}"
+            f"{it.total:.3f} s ({it.outcome}){judged or ''}."
+        ]
+        if verdict is not None and verdict["verdict"] == "refused":
+            facts = facts_in_words(self._parts.lookup.facts(it.caller))
+            meaning = meaning_of({**verdict, "facts": facts}, called)
+            said.append("" if sentence.startswith(meaning) else meaning)
+        said.append(self._outcome(it))
         asked = it.caller.mac
         if asked is not None and mac is not None and asked != mac:
-            text += f". It came from the MAC {asked}, not from {mac}"
-        return text.rstrip(".") + "."
+            said.append(f"It came from the MAC {asked}, not from {mac}.")
+        return " ".join(filter(None, said))
+
+    def _outcome(self, it: Transaction) -> str:
+        """
+        Say what came between a request and its answer.
+        """
+        name = self._parts.proxy.transactions.ids.of(it.number)
+        return outcome_of(
+            {"outcome": it.outcome, "status": it.status, "request_id": name}
+        )
 
 
 def _source(said: Mapping[str, Any]) -> Mapping[str, Any]:
