@@ -169,6 +169,7 @@ class ShapeTests(SynchronousTestCase):
         Whatever is in a text, the XML can be read, and holds it as far as XML can.
         """
         xml = message("A", string("b", 1, text))
+        self.assertTrue(xml.isascii())
         # Readers make one newline of each carriage return, or pair (section 2.11).
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         kept = "".join(

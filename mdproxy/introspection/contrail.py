@@ -104,11 +104,13 @@ def structs(
 def message(name: str, *elements: str) -> bytes:
     """
     Write a whole answer; there is never more than one.
+
+    It is ASCII, for some readers take XML without a declaration for Latin-1 (as
+    C{requests} does with C{text/xml}, RFC 2616 section 3.7.1).
     """
     more = '<more type="bool" identifier="0">false</more>'
-    return (
-        f'{_STYLE}<{name} type="sandesh">{"".join(elements)}{more}</{name}>'
-    ).encode()
+    text = f'{_STYLE}<{name} type="sandesh">{"".join(elements)}{more}</{name}>'
+    return text.encode("ascii", "xmlcharrefreplace")
 
 
 @frozen
