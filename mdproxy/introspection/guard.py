@@ -74,8 +74,8 @@ class Asked:
     @ivar modes: Every Sec-Fetch-Mode field.
     @ivar marks: Every X-Mdproxy field.
     @ivar types: Every Content-Type field.
-    @ivar length: The length of its body, in bytes; perhaps only that much of it as
-        shows that it is too long.
+    @ivar length: The length of its body, in bytes; more than L{MOST_BODY} where it
+        does not say how long it is.
     """
 
     method: bytes = b"GET"
@@ -129,7 +129,7 @@ _NOT_MARKED = Refused(
     "X-Mdproxy: 1.",
 )
 _OTHER_TYPE = Refused(415, "A body has to be a form or JSON.")
-_TOO_LONG = Refused(413, "The body is too long.")
+_TOO_LONG = Refused(413, "The body is too long, or does not say how long it is.")
 
 
 @frozen

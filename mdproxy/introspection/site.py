@@ -237,12 +237,12 @@ class GuardedRequest(SiteRequest):
     """
     A request that is judged before it is answered.
 
-    @ivar body: Its body, as far as it is not too long.
-    @ivar received: How long it is so far, in bytes.
+    @ivar body: Its body, as far as it came.
+    @ivar announced: How long it is to be, in bytes.
     """
 
     body = b""
-    received = 0
+    announced = 0
     site: OperatorsSite
 
     def gotLength(self, length: int | None) -> None:
@@ -254,11 +254,9 @@ class GuardedRequest(SiteRequest):
 
     def handleContentChunk(self, data: bytes) -> None:
         """
-        Keep a piece of the body, as long as there are not too many.
+        Keep a piece of the body.
         """
-        self.received += len(data)
-        if self.received <= MOST_BODY:
-            self.body += data
+        self.body += data
 
     def process(self) -> None:
         """
@@ -356,7 +354,7 @@ def asked_in(request: SiteRequest) -> Asked:
         modes=every(b"sec-fetch-mode"),
         marks=every(b"x-mdproxy"),
         types=every(b"content-type"),
-        length=getattr(request, "received", 0),
+        length=getattr(request, "announced", 0),
     )
 
 
@@ -405,6 +403,25 @@ class OperatorsChannel(HTTPChannel):
             transport.abortConnection()
         else:
             super().connectionMade()
+
+    def allHeadersReceived(self) -> None:
+        """
+        Prepare for the body, but for none that is too long or does not say how long it
+        is: a connection's buffers full of chunks of a byte each would take seconds, in
+        which no instance is served.
+        """
+        request: Any = self.requests[-1]
+        length: int | None = self.length
+        request.announced = MOST_BODY + 1 if length is None else length
+        if request.announced <= MOST_BODY:
+            super().allHeadersReceived()
+            return
+        # What follows is not read, so nothing of it is to be sent any more.
+        self.length = 0
+        request.requestHeaders.removeHeader(b"expect")
+        super().allHeadersReceived()
+        self.persistent = False
+        request.setHeader(b"connection", b"close")
 
     def resetTimeout(self) -> None:
         """
