@@ -45,12 +45,18 @@ class TellingView(View):
             "now": NOW,
             "ready": self.readiness(),
             "transactions": {
-                "tally": [self._ended(200, "relayed", 12), self._ended(0, name, 3)],
+                "tally": [
+                    self._ended("device", 0, name, 3),
+                    self._ended("device", 200, "relayed", 2),
+                    self._ended("namespaces", 200, "relayed", 10),
+                ],
                 "refusals": [
-                    {"kind": "device", "reason": "foreign-address", "count": 1},
-                    {"kind": "device", "reason": "unknown", "count": 2},
+                    {"kind": "device", "reason": "foreign-address", "count": 2},
+                    {"kind": "device", "reason": "unknown", "count": 1},
+                    {"kind": "namespaces", "reason": "unknown", "count": 4},
                 ],
             },
+            "operators": {"access_log": {"to": name, "problem": name, "dropped": 1}},
             "configuration": {
                 "since": "2026-11-22T07:54:22Z",
                 "needs_restart": [name],
@@ -226,11 +232,13 @@ class TellingView(View):
             "next": "more & more" if more else None,
         }
 
-    def _ended(self, status: int, outcome: str, count: int) -> Mapping[str, Any]:
+    def _ended(
+        self, kind: str, status: int, outcome: str, count: int
+    ) -> Mapping[str, Any]:
         """
         Count requests.
         """
-        return {"kind": "device", "status": status, "outcome": outcome, "count": count}
+        return {"kind": kind, "status": status, "outcome": outcome, "count": count}
 
     def _listener(self, number: int) -> Mapping[str, Any]:
         """

@@ -275,12 +275,14 @@ class OverviewTests(PagesTestCase):
         self.assertIn("source vm-1 is failed", document.text)
         self.assertIn("Not ready", document.all("title")[0].text)
 
-    def test_refusals(self) -> None:
+    def test_counted(self) -> None:
         """
-        Refusals are told by reason, the most frequent first.
+        Refusals are told by reason, answers by status and outcome, whatever the kind of
+        their networks; the most frequent first.
         """
         text = self.page("/").text
-        self.assertIn("unknown device 2 foreign-address device 1", text)
+        self.assertIn("unknown 5 foreign-address 2", text)
+        self.assertIn("200 relayed 12 \u2716 nothing sent vm-1 3", text)
 
     def test_plots(self) -> None:
         """

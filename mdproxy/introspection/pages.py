@@ -9,6 +9,7 @@ thread, when an operator first looks at a page.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
@@ -98,8 +99,8 @@ class Contents:
                 "now": status["now"],
                 "latest": samples[-1] if samples else None,
                 "plots": plots_of(history),
-                "refusals": _most(ended["refusals"]),
-                "answers": _most(ended["tally"]),
+                "refusals": _most(ended["refusals"], "reason"),
+                "answers": _most(ended["tally"], "status", "outcome"),
                 "sources": [_source(source) for source in status["sources"]],
             },
         )
@@ -222,11 +223,21 @@ def _source(source: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**said, "age": age, "rest": rest}
 
 
-def _most(counted: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+def _most(
+    counted: Sequence[Mapping[str, Any]], *names: str
+) -> Sequence[Mapping[str, Any]]:
     """
-    Put what there is most of first.
+    Add up what was counted by other things, too, and put what there is most of first.
+
+    @param names: By what it is told apart.
     """
-    return sorted(counted, key=lambda each: -int(each["count"]))
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for each in counted:
+        counts[tuple(each[name] for name in names)] += each["count"]
+    return [
+        {**dict(zip(names, key, strict=True)), "count": count}
+        for key, count in counts.most_common()
+    ]
 
 
 def _step(step: Mapping[str, Any]) -> Mapping[str, Any]:
