@@ -277,6 +277,22 @@ class StepsTests(SynchronousTestCase):
         self.assertEqual(list(host.view.steps()["watched"]), ["i-a"])
         self.assertEqual(len(host.view.instance("i-a")["steps"]), 1)  # type: ignore[index]
 
+    def test_any_spelling(self) -> None:
+        """
+        An address to be watched may be spelt in any way, as everywhere.
+        """
+        host = Host()
+        host.know(a_port())
+        host.see(A)
+        identity: Any = host.ask()
+        host.view.watch(f"::ffff:{ADDRESS}", 60)
+        host.view.watch("FD00:0::1%eth0", 60)
+        self.assertEqual(list(host.view.steps()["watched"]), [ADDRESS, "fd00::1"])
+        host.steps.note(7, identity.evidence.caller, identity, "asked")
+        self.assertEqual(len(host.view.steps(f"::FFFF:{ADDRESS}")["steps"]), 1)
+        host.view.watch("fd00::0:1", 0)
+        self.assertEqual(list(host.view.steps()["watched"]), [ADDRESS])
+
     def test_too_many(self) -> None:
         """
         Only so many are watched at a time.

@@ -20,7 +20,7 @@ from attrs import define, field
 
 from mdproxy.interfaces import SourceState
 from mdproxy.introspection.parts import Parts
-from mdproxy.model import Identity, canonical_address
+from mdproxy.model import Identity, Malformed, canonical_address
 from mdproxy.transactions import Transaction, Transactions
 
 if TYPE_CHECKING:
@@ -252,16 +252,17 @@ class View:
         """
         Tell the steps of requests of those who are watched.
 
-        @param whom: An instance's id or an address; C{None}: all.
+        @param whom: An instance's id, or an address in any spelling; C{None}: all.
 
         @return: C{watched} (for how many more seconds, by whom) and C{steps}, the
             earliest first.
         """
         said = self._parts.proxy.steps.describe()
+        name = None if whom is None else _name_of(whom)
         steps = [
             step
             for step in said["steps"]
-            if whom is None or whom in (step["instance"], step["address"])
+            if name is None or name in (step["instance"], step["address"])
         ]
         return {**said, "steps": steps}
 
@@ -269,12 +270,12 @@ class View:
         """
         Have the steps of somebody's requests written down for a while.
 
-        @param whom: An instance's id, or an address.
+        @param whom: An instance's id, or an address in any spelling.
         @param seconds: For how long; 0: no more.
 
         @raise TooManyWatched: If so many are watched already.
         """
-        self._parts.proxy.steps.watch(whom, seconds)
+        self._parts.proxy.steps.watch(_name_of(whom), seconds)
 
     def clear(self) -> None:
         """
@@ -348,6 +349,18 @@ class View:
         page = list(islice(latest, limit))
         more = len(page) == limit and next(latest, None) is not None
         return {"items": page, "next": page[-1]["number"] if page and more else None}
+
+
+def _name_of(whom: str) -> str:
+    """
+    Tell by which name somebody is watched.
+
+    @param whom: An instance's id, or an address in any spelling.
+    """
+    try:
+        return canonical_address(whom)
+    except Malformed:
+        return whom
 
 
 def _instance_of(it: Transaction) -> str | None:
