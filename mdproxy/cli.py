@@ -197,6 +197,7 @@ def _add_trace(trace: ArgumentParser) -> None:
     )
     trace.add_argument(
         "--watch",
+        type=_whom,
         metavar="INSTANCE",
         help="show every step of this instance's requests from now on (its id, or an "
         "address)",
@@ -229,6 +230,16 @@ def _address(text: str) -> str:
         return canonical_address(text)
     except Malformed as error:
         raise ArgumentTypeError(str(error)) from None
+
+
+def _whom(text: str) -> str:
+    """
+    Read from the command line whom to watch: an address in any spelling, or an id.
+    """
+    try:
+        return canonical_address(text)
+    except Malformed:
+        return _id(text)
 
 
 def _status(text: str) -> int:

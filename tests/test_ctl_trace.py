@@ -14,7 +14,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.cli import main, parser
-from mdproxy.ctl.trace import run, step
+from mdproxy.ctl.trace import fresh, run, step
 from tests.answering import Answering
 from tests.operated import Host
 
@@ -142,6 +142,8 @@ class WatchTests(TraceCase):
             a_step(1.0, "came", target="/\x1b"),
             a_step(1.5, "sent to Nova"),
             a_step(1.6, "another's", instance="i-b", address="10.0.0.9"),
+            # At once, and just as before.
+            a_step(2.0, "Nova said", status=404),
             a_step(2.0, "Nova said", status=404),
         ]
         self.service.answers["/api/v1/watch"] = {}
@@ -179,20 +181,28 @@ class WatchTests(TraceCase):
         nobody else's.
         """
         lines = self.watch("--watch", "i-a")
-        method, path, said, _ = self.service.asked[0]
+        method, path, said, _ = self.service.asked[1]
         self.assertEqual((method, path), ("POST", "/api/v1/watch"))
         self.assertEqual(said, {"instance": "i-a", "seconds": "5"})
-        self.assertEqual(len(lines), 3)
+        self.assertEqual(len(lines), 4)
         self.assertIn("2a 10.0.0.5 red came target=/\\u001b", lines[0])
         self.assertIn("Nova said status=404", lines[2])
         self.assertEqual(sum(self.slept), 5.0)
 
     def test_an_address(self) -> None:
         """
-        An address can be watched, too; as JSON each step is one line.
+        An address can be watched, too, however it is spelt; as JSON each step is one
+        line.
         """
-        (line,) = self.watch("--watch", "10.0.0.9", "--json")
+        (line,) = self.watch("--watch", "::ffff:10.0.0.9", "--json")
         self.assertEqual(json.loads(line)["step"], "another's")
+
+    def test_only_from_now_on(self) -> None:
+        """
+        What was seen before, for somebody watched then, is not printed.
+        """
+        self.now = 1.7
+        self.assertEqual(len(self.watch("--watch", "i-a")), 2)
 
     def test_enough(self) -> None:
         """
@@ -204,6 +214,23 @@ class WatchTests(TraceCase):
 
         self.go_on = enough
         self.assertEqual(self.watch("--watch", "i-a"), [])
+
+    def test_what_is_fresh(self) -> None:
+        """
+        Whatever was dropped at the beginning of the list, and however often the same
+        happens, what was added is found, and it alone.
+        """
+        steps = [a_step(at, "said", status=at % 3) for at in range(20)]
+        for known, now in (
+            (steps[:5], steps[:9]),
+            (steps[:9], steps[4:12]),
+            (steps[:4], steps[9:]),
+            (steps[:5], steps[:5]),
+            ([], steps),
+            (steps, []),
+        ):
+            expected = [each for each in now if each not in known]
+            self.assertEqual(fresh(known, now), expected)
 
     def test_odd_steps(self) -> None:
         """

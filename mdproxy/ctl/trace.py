@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mdproxy.ctl.access import Access, find_access
@@ -20,7 +20,7 @@ from mdproxy.ctl.text import clock, shown, transaction
 _BETWEEN: Final = 0.5
 
 #: The time of a step differs by less, in seconds, each time that it is told.
-_SAME: Final = 5e-5
+_SAME: Final = 0.01
 
 #: What is not repeated behind a step.
 _PLAIN: Final = frozenset(
@@ -141,20 +141,43 @@ def _watched(
     """
     Watch an instance, and get its steps as they happen.
     """
-    whom, end, latest = arguments.watch, now() + arguments.seconds, 0.0
+    whom, end = arguments.watch, now() + arguments.seconds
+    known = _steps_of(access.ask("steps"))
     access.tell("watch", instance=whom, seconds=arguments.seconds)
     while True:
         is_over = now() >= end
-        for each in sorted(_steps_of(access.ask("steps")), key=_at):
-            if _at(each) > latest + _SAME and whom in (
-                each.get("instance"),
-                each.get("address"),
-            ):
-                latest = _at(each)
+        steps = _steps_of(access.ask("steps"))
+        for each in fresh(known, steps):
+            if whom in (each.get("instance"), each.get("address")):
                 yield each
+        known = steps
         if is_over:
             return
         sleep(_BETWEEN)
+
+
+def fresh(
+    known: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """
+    Find what was added to a list of steps, of which the earliest may be gone.
+
+    @param known: The list as it was.
+    @param steps: The list as it is.
+    """
+    for gone in range(len(known)):
+        rest = known[gone:]
+        if len(rest) <= len(steps) and all(map(_is_same, rest, steps)):
+            return steps[len(rest) :]
+    return steps
+
+
+def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """
+    Tell whether a step is the one that was told before.
+    """
+    is_near = abs(_at(one) - _at(other)) < _SAME
+    return is_near and {**one, "at": 0} == {**other, "at": 0}
 
 
 def _steps_of(told: Any) -> list[Mapping[str, Any]]:
