@@ -84,6 +84,7 @@ def _follow(
             print(write(each), flush=True)
         else:
             print("mdproxyctl: some are left out here", file=sys.stderr, flush=True)
+    print("mdproxyctl: the service has ended this", file=sys.stderr)
 
 
 def step(it: Mapping[str, Any]) -> str:
