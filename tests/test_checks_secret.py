@@ -4,9 +4,12 @@ Tests for L{mdproxy.checks.secret}.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.checks.secret import (
+    NOBODY,
     Told,
     bogus,
     judge_answer,
@@ -41,13 +44,15 @@ class BogusTests(SynchronousTestCase):
 
     def test_nobody_is_asked_for(self) -> None:
         """
-        Each question is for another instance of another project, rightly signed, and
-        says who asks.
+        Each question is for another instance of another project, whose id is one and
+        shows that it is nobody's; it is rightly signed, and says who asks.
         """
         signer = Signer(SECRET.encode())
         one, other = bogus(signer, b"mdproxy"), bogus(signer, b"mdproxy")
         self.assertNotEqual(one.instance, other.instance)
         self.assertNotEqual(one.project, other.project)
+        self.assertEqual(str(UUID(one.instance)), one.instance)
+        self.assertTrue(one.instance.startswith(NOBODY))
         wire = one.wire.decode()
         self.assertTrue(wire.startswith("GET /openstack/latest/meta_data.json HTTP/1"))
         self.assertIn(f"X-Instance-ID: {one.instance}\r\n", wire)

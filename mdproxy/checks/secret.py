@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from secrets import token_hex
 from typing import Final, Literal
-from uuid import uuid4
 
 from attrs import frozen
 
@@ -59,6 +59,9 @@ _OF_CERTIFICATES: Final = (
     ),
 )
 
+#: What the ids of instances that nobody has begin with.
+NOBODY: Final = "00000000-0000-4000-8000-"
+
 _TARGET: Final = b"/openstack/latest/meta_data.json"
 
 
@@ -90,12 +93,16 @@ class Told:
 
 def bogus(signer: Signer, agent: bytes = b"mdproxyctl") -> Fetch:
     """
-    Make the question: a random instance of a random project, signed.
+    Make the question: an instance that nobody has, of a random project, signed.
+
+    Nova writes a warning and an error for each (C{Failed to get metadata for instance
+    id}): by the beginning of its id who reads Nova's log can tell it from an instance.
 
     @param signer: The holder of the secret.
     @param agent: What we call ourselves.
     """
-    return Fetch(str(uuid4()), uuid4().hex, _TARGET, signer, None, agent)
+    instance = f"{NOBODY}{token_hex(6)}"
+    return Fetch(instance, token_hex(16), _TARGET, signer, None, agent)
 
 
 def judge_answer(fetch: Fetch) -> Told:
