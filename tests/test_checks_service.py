@@ -225,6 +225,19 @@ class SecretTests(ChecksCase):
         self.answer(404, 404)
         self.assertEqual(self.checks.secret, "right")
 
+    def test_what_is_wrong_is_asked_sooner(self) -> None:
+        """
+        However long the interval is, that a secret was mended shows in half a minute;
+        what is right is left alone for the interval.
+        """
+        self.make(Checked(600.0))
+        self.start()
+        self.answer(404, 403)
+        self.wait_for_question(37)
+        self.answer(404, 404)
+        self.assertEqual(self.checks.secret, "right")
+        self.assertGreater(self.wait_for_question(721), 479)
+
     def test_an_instance_was_refused(self) -> None:
         """
         Where an instance's question was refused for its signature it is checked at

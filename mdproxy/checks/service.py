@@ -4,8 +4,8 @@ What the running service finds out about itself: whether Nova takes our signatur
 how long certificates are good for.
 
 Each endpoint of Nova is asked in turn, for several may hold different secrets: at the
-start, then every C{[upstream] check_interval} seconds, sooner where nobody could be
-reached, and at once when an instance's question was refused for its signature.
+start, then every C{[upstream] check_interval} seconds, sooner while one is not known to
+be right, and at once when an instance's question was refused for its signature.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ _LOOK: Final = 1.0
 _FIRST: Final = 2.0
 #: Where an endpoint can't be reached it is tried again after so many seconds.
 _SOON: Final = 10.0
+#: Where it was reached, and the secret is not known to be right, after so many: when
+#: that is mended it should show.
+_AGAIN: Final = 30.0
 #: Whatever happens, one check does not follow the other sooner than this.
 _LEAST: Final = 5.0
 #: Far more than any certificate.
@@ -303,11 +306,12 @@ class Checks(Service):
         for known in (self._heard, self._said):
             for gone in known.keys() - places:
                 del known[gone]
-        are_reached = all(
-            heard.told is not None and heard.told.reached
-            for heard in self._heard.values()
-        )
-        self._over(self._checked.interval if are_reached else _SOON)
+        told = [heard.told for heard in self._heard.values() if heard.told]
+        if all(each.secret == "right" for each in told):
+            self._over(self._checked.interval)
+        else:
+            is_reached = all(each.reached for each in told)
+            self._over(_AGAIN if is_reached else _SOON)
 
     async def _check_one(self, endpoint: Endpoint) -> None:
         """
