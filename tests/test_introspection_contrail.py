@@ -22,6 +22,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mdproxy.introspection.contrail import (
+    TRACED,
     Contrail,
     Counters,
     i32,
@@ -423,6 +424,16 @@ class PageTests(SynchronousTestCase):
             ("x=Metadata&count=100", lines),
         ):
             self.assertEqual(self.trace(query), wanted, query)
+
+    def test_bounded(self) -> None:
+        """
+        However many requests are remembered, the trace is of the latest so many.
+        """
+        for number in range(TRACED + 3):
+            note(self.proxy, b"/%d" % number)
+        lines = self.trace("x=Metadata")
+        self.assertEqual(len(lines), 2 * TRACED)
+        self.assertIn(" URL : 3 ", lines[0])
 
     def test_unknown_buffer(self) -> None:
         """

@@ -13,8 +13,9 @@ XML).  What differs:
   - C{metadata_proxy_sessions}: connections of instances.
   - C{metadata_internal_errors}: answers of mdproxy's own making (404, 429 and 5xx), as
     theirs counts its error pages.
-  - The trace has a line for each request and for its end, of what mdproxy remembers
-    anyway.  Theirs has every header and body: passwords and keys are in it.
+  - The trace has a line for each request and for its end, of the latest L{TRACED}
+    requests; that is about the 500 lines that theirs has by default.  Theirs has every
+    header and body: passwords and keys are in it.
   - Clearing sets these four to 0 and nothing else; Prometheus' counters go on.  It is
     POST (as all that changes anything); by GET as theirs only where the operator says
     so, and never for another site's page.
@@ -26,6 +27,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from ipaddress import ip_address
+from itertools import islice
 from typing import Any, Final
 
 from attrs import astuple, define, field, frozen
@@ -40,6 +42,9 @@ from mdproxy.proxy import ReverseProxyResource
 
 #: The one trace buffer that we have.
 BUFFER: Final = "Metadata"
+
+#: Of how many requests the trace tells at most.
+TRACED: Final = 250
 
 _STYLE: Final = '<?xml-stylesheet type="text/xsl" href="/universal_parse.xsl"?>'
 
@@ -155,11 +160,12 @@ def trace_lines(transactions: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     Write transactions as the agent's trace.
 
-    @param transactions: In words (L{Transactions<mdproxy.transactions.Transactions>}).
+    @param transactions: In words, the latest first
+        (L{Transactions<mdproxy.transactions.Transactions>}).
 
     @return: The lines, the oldest first.
     """
-    lines = [line for words in transactions for line in _lines_of(words)]
+    lines = [line for words in reversed(transactions) for line in _lines_of(words)]
     return [line for _, line in sorted(lines, key=lambda pair: pair[0])]
 
 
@@ -251,8 +257,8 @@ class Contrail:
         fields = _fields(request.args, ("buf_name", "count"))
         lines: list[str] = []
         if fields.get("buf_name") == BUFFER.encode():
-            latest = self._parts.proxy.transactions.describe()
-            lines = trace_lines(latest)
+            latest = self._parts.proxy.transactions.latest()
+            lines = trace_lines(list(islice(latest, TRACED)))
         count = fields.get("count", b"0")
         if _NUMBER.match(count) and int(count):
             lines = lines[: int(count)]
