@@ -30,11 +30,6 @@ from mdproxy.introspection.words import (
 #: So many characters of our own sentences are shown; names may stand in them.
 PROSE: Final = 3000
 
-_STATE: Final = Markup(
-    '<span class="state {}"><span class="sign" aria-hidden="true">{}</span> {}</span>'
-)
-_MOMENT: Final = Markup('<time datetime="{}">{}</time> <span class="away">({})</span>')
-
 
 def written(value: Any) -> Any:
     """
@@ -71,8 +66,11 @@ def moment(at: float | None, now: float) -> Markup:
     """
     if at is None:
         return Markup("\u2013")
-    when = iso(at)
-    return _MOMENT.format(when, when, away(at, now))
+    # Neither has a character that would have to be escaped.
+    when, far = iso(at), away(at, now)
+    return Markup(
+        f'<time datetime="{when}">{when}</time> <span class="away">({far})</span>'
+    )
 
 
 def state(word: object, text: object = None) -> Markup:
@@ -82,8 +80,11 @@ def state(word: object, text: object = None) -> Markup:
     @param word: What L{tone} knows.
     @param text: What is written, if that is another word.
     """
-    said = word if text is None else text
-    return _STATE.format(tone(word), sign(word), visible(str(said)))
+    said = escape(visible(str(word if text is None else text)))
+    return Markup(
+        f'<span class="state {tone(word)}"><span class="sign" aria-hidden="true">'
+        f"{sign(word)}</span> {said}</span>"
+    )
 
 
 def prose(text: str) -> Markup:
