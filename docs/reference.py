@@ -247,10 +247,27 @@ def reasons() -> str:
     return "\n".join(parts)
 
 
+def outcomes() -> str:
+    """
+    Write what may have become of a request, with what its instance was told.
+    """
+    from mdproxy.introspection.sentences import OUTCOMES
+    from mdproxy.proxy import STATUSES
+
+    told = {cause.__name__: str(status) for cause, (status, *_) in STATUSES.items()}
+    lines = ["| outcome | status | what happened, and what to do |", "|---|---|---|"]
+    for name in dict.fromkeys((*told, *OUTCOMES)):
+        text = OUTCOMES.get(name, "The caller was refused: see its reason above.")
+        text = text.replace("{request_id}", "the request's id")
+        lines.append(f"| `{name}` | {told.get(name, '-')} | {plain(text)} |")
+    return "\n".join(lines)
+
+
 #: What a page may ask for.
 WRITTEN = {
     "alerts": alerts,
     "options": options,
+    "outcomes": outcomes,
     "commands": commands,
     "metrics": metrics,
     "paths": paths,
