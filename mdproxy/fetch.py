@@ -37,8 +37,10 @@ from mdproxy.sweep import Sweep
 
 #: The largest inventory that is read.
 MAX_SIZE = 4 << 20
-#: How much of a refusal is read to find out what it means.
+#: How much of a refusal is looked at to find out what it means.
 _READ = 4096
+#: So much of an answer is read, in bytes, where it is written out nowhere.
+_ENOUGH = 16384
 #: Nova's words (nova/api/metadata/handler.py), as text or as a page.
 _MISSING = re.compile(rb"(X-[A-Za-z-]{1,64}) (?:header )?is missing from request")
 _SIGNATURE = b"Invalid proxy request signature"
@@ -70,6 +72,7 @@ class Fetch:
     @ivar _signer: The holder of the secret.
     @ivar _out: Where the answer goes; C{None}: nowhere.
     @ivar _agent: What we call ourselves.
+    @ivar _received: How much of the answer's body has come, in bytes.
     """
 
     instance: str
@@ -88,6 +91,7 @@ class Fetch:
     beginning: bytes = field(default=b"", init=False, repr=False)
     location: str = field(default="", init=False)
     is_good: bool = field(default=False, init=False)
+    _received: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """
@@ -119,9 +123,15 @@ class Fetch:
     def body(self, data: bytes) -> None:
         """
         Provide L{IExchange.body}.
+
+        Where nobody reads the answer its status and its beginning say all; whoever
+        sends more, and perhaps without an end, is not listened to.
         """
         self.beginning = (self.beginning + data[:_READ])[:_READ]
         self._write(data)
+        self._received += len(data)
+        if self._out is None and self._received > _ENOUGH:
+            self.done()
 
     def done(self) -> None:
         """

@@ -137,6 +137,19 @@ class AskingTests(SynchronousTestCase):
         self.failureResultOf(asking, UpstreamBroken)
         self.expect_nothing_left()
 
+    def test_an_answer_without_an_end(self) -> None:
+        """
+        Of an answer no more is read than says what it means.
+        """
+        asking = self.begin()
+        self.attempt.say(b"HTTP/1.1 404 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.attempt.say(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+        self.assertNoResult(asking)
+        self.attempt.say(b"1\r\nx\r\n" * 1000)
+        self.successResultOf(asking)
+        self.assertEqual(self.asking.fetch.status, 404)
+        self.expect_nothing_left()
+
     def test_an_answer_that_trickles(self) -> None:
         """
         Whoever sends without end is given up after a while.
