@@ -11,7 +11,15 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.checks.access import Found, User, Way, judge_way, look_at
+from mdproxy.checks.access import (
+    Found,
+    User,
+    Way,
+    judge_place,
+    judge_trust,
+    judge_way,
+    look_at,
+)
 
 MDPROXY = User("mdproxy", 990, frozenset({990, 42}))
 ROOT = User("root", 0, frozenset({0}))
@@ -84,6 +92,48 @@ class JudgeTests(SynchronousTestCase):
         found = Found("/e/f", 0o644, 0, 0, open_acl)
         finding = judge_way("it", Way("/e/f", found), MDPROXY, private=True)
         self.assertEqual(finding.verdict, "wrong")
+
+
+class TrustTests(SynchronousTestCase):
+    """
+    Tests for L{judge_trust} and L{judge_place}.
+    """
+
+    def test_who_may_have_written_it(self) -> None:
+        """
+        What opens a door must be root's or our own, and closed to others' writing.
+        """
+        for found, verdict, words in (
+            (way(0o644), "ok", "can be read by mdproxy"),
+            (way(0o640, 990), "ok", "can be read by mdproxy"),
+            (way(0o640, 0, 990), "ok", "can be read by mdproxy"),
+            (way(0o664), "wrong", "can be written by others"),
+            (way(0o644, 1000), "wrong", "can be written by others"),
+            (way(0o600), "wrong", "can't be read by mdproxy"),
+            (Way("/x", None, "gone"), "wrong", "gone"),
+        ):
+            finding = judge_trust("it", found, MDPROXY)
+            self.assertEqual(finding.verdict, verdict, finding)
+            self.assertIn(words, finding.text)
+
+    def test_what_is_made(self) -> None:
+        """
+        A file is to be written where it is, or its directory must let it be made.
+        """
+        missing, nowhere = Way("/e/f", None, "gone"), Way("/e", None, "gone")
+        closed, ours = way(0o755), Way("/e", Found("/e", 0o700, 990, 990))
+        for found, directory, user, verdict, words in (
+            (way(0o600, 990), ours, MDPROXY, "ok", "can be written by mdproxy"),
+            (way(0o644), ours, MDPROXY, "wrong", "can't be written by mdproxy"),
+            (missing, ours, MDPROXY, "ok", "can be made by mdproxy"),
+            (missing, closed, MDPROXY, "wrong", "is closed to it"),
+            (missing, closed, ROOT, "ok", "can be made by root"),
+            (missing, nowhere, ROOT, "wrong", "/e can't be seen: gone"),
+        ):
+            finding = judge_place("it", found, directory, user)
+            self.assertEqual(finding.verdict, verdict, finding)
+            self.assertIn(words, finding.text)
+            self.assertEqual(bool(finding.advice), verdict != "ok")
 
 
 class LookTests(SynchronousTestCase):

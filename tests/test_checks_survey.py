@@ -80,6 +80,46 @@ class FilesTests(SynchronousTestCase):
             },
         )
 
+    def test_other_parts(self) -> None:
+        """
+        The files of OVN, Neutron, the manhole and the access log are looked at where
+        they are in use, and only there.
+        """
+        made, directory = self.made, self.config.parent.absolute()
+        text = (
+            f"[ovn]\novn_sb_certificate = {made.expired.certificate}\n"
+            f"ovn_sb_private_key = {made.client.key}\novn_sb_ca_cert = {made.ca}\n"
+            f"[neutron]\ncafile = {made.ca}\nclouds_file = /none\n"
+            "[manhole]\nauthorized_keys = /none/keys\nhost_key = /none/key\n"
+            f"[log]\naccess_log = {directory}/access.log\n"
+        )
+        self.config.write_text(text)
+        settings = Settings.load([str(self.config)], [])
+        found = verdicts(survey_files(settings, US))
+        self.assertEqual(found, {"configuration": "ok", "the access log": "ok"})
+        text = text.replace("[manhole]", "[manhole]\nendpoint = unix:/m")
+        text = text.replace("[neutron]", "[neutron]\nos_cloud = c")
+        text += "[DEFAULT]\ninventories = ovn, neutron\n"
+        self.config.write_text(text)
+        settings = Settings.load([str(self.config)], [])
+        found = verdicts(survey_files(settings, US))
+        self.assertEqual(
+            found,
+            {
+                "configuration": "ok",
+                "whom we trust as OVN": "ok",
+                "our certificate for OVN": "ok",
+                "our key for OVN": "ok",
+                "whom we trust as Keystone": "ok",
+                "the file of clouds": "wrong",
+                "who may log in": "wrong",
+                "the manhole's key": "wrong",
+                "the access log": "ok",
+            },
+        )
+        ends = verdicts(survey_certificates(settings, time.time()))
+        self.assertEqual(ends["our certificate for OVN"], "wrong")
+
     def test_certificates(self) -> None:
         """
         Each certificate that is named is judged, those of a chain one by one; a file

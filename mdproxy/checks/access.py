@@ -20,7 +20,9 @@ from attrs import frozen
 from mdproxy.checks.finding import Finding
 from mdproxy.credentials import is_private
 
-_READ, _ENTER = 4, 1
+_READ, _WRITE, _ENTER = 4, 2, 1
+#: The bits by which others than the owner may write.
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 #: The right that is looked at when root is asked: none.
 _ROOT: Final = 0
 
@@ -62,15 +64,16 @@ class User:
         """
         Tell whether this user has a right to a file or directory (path_resolution(7)).
 
-        @param right: 4: to read, 1: to enter.
+        @param right: 4: to read, 2: to write, 1: to enter; or the sum of some.
         """
         if self.uid == _ROOT:
             return True
+        bits = found.mode
         if self.uid == found.uid:
-            return bool(found.mode >> 6 & right)
-        if found.gid in self.gids:
-            return bool(found.mode >> 3 & right)
-        return bool(found.mode & right)
+            bits >>= 6
+        elif found.gid in self.gids:
+            bits >>= 3
+        return bits & right == right
 
 
 @frozen
@@ -166,6 +169,54 @@ def judge_way(name: str, way: Way, user: User, private: bool = False) -> Finding
         text = f"{path} can't be read by {user.name} (mode {found.mode:04o})."
         return Finding(name, "wrong", text, f"{advice}.")
     return Finding(name, "ok", f"{path} can be read by {user.name}.")
+
+
+def judge_trust(name: str, way: Way, user: User) -> Finding:
+    """
+    Tell whether a file can be relied upon: nobody but its owner, who is root or the one
+    who reads it, may write it.
+
+    @param name: What it is for.
+    @param way: The way to it.
+    @param user: Who is to read it.
+    """
+    finding, found = judge_way(name, way, user), way.found
+    if finding.verdict != "ok" or found is None:
+        return finding
+    if found.mode & _OTHERS_WRITE or found.uid not in (_ROOT, user.uid):
+        text = f"{way.path} can be written by others (mode {found.mode:04o})."
+        advice = f"chown root {way.path}; chmod go-w {way.path}"
+        return Finding(name, "wrong", text, advice)
+    return finding
+
+
+def judge_place(name: str, way: Way, directory: Way, user: User) -> Finding:
+    """
+    Tell whether a file can be written, or made where there is none yet.
+
+    @param name: What it is for.
+    @param way: The way to it.
+    @param directory: The way to its directory.
+    @param user: Who is to write it.
+    """
+    path, there = way.path, directory.found
+    if way.found is not None:
+        if user.may(_WRITE, way.found) or way.found.acl is not None:
+            return Finding(name, "ok", f"{path} can be written by {user.name}.")
+        text = f"{path} can't be written by {user.name} (mode {way.found.mode:04o})."
+        return Finding(name, "wrong", text, f"chown {user.name} {path}")
+    if there is None:
+        text = f"{directory.path} can't be seen: {directory.problem}."
+        advice = (
+            "Make it; or is it one that the unit makes when it starts (StateDirectory, "
+            "LogsDirectory)?"
+        )
+        return Finding(name, "wrong", text, advice)
+    if user.may(_WRITE | _ENTER, there) or there.acl is not None:
+        text = f"{path} is not there yet, and can be made by {user.name}."
+        return Finding(name, "ok", text)
+    text = f"{user.name} can't make {path}: {there.path} is closed to it."
+    return Finding(name, "wrong", text, f"chown {user.name} {there.path}")
 
 
 def _found(path: str) -> Found:

@@ -10,13 +10,19 @@ import glob
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import evolve, frozen
 
 from mdproxy.checks import kernel
-from mdproxy.checks.access import User, judge_way, look_at
+from mdproxy.checks.access import (
+    User,
+    judge_place,
+    judge_trust,
+    judge_way,
+    look_at,
+)
 from mdproxy.checks.certificates import (
     NoCertificate,
     judge_validity,
@@ -65,9 +71,17 @@ _FILES: Final = (
     ("the pages' certificate", "introspection", "certificate", False),
     ("the pages' key", "introspection", "private_key", True),
     ("whom the pages trust", "introspection", "client_ca", False),
+    ("whom we trust as OVN", "ovn", "ovn_sb_ca_cert", False),
+    ("our certificate for OVN", "ovn", "ovn_sb_certificate", False),
+    ("our key for OVN", "ovn", "ovn_sb_private_key", True),
+    ("whom we trust as Keystone", "neutron", "cafile", False),
+    ("the file of clouds", "neutron", "clouds_file", True),
 )
 _CERTIFICATES: Final = frozenset(
-    {"auth_ca_cert", "nova_client_cert", "certificate", "client_ca"}
+    {
+        *("auth_ca_cert", "nova_client_cert", "certificate", "client_ca"),
+        *("ovn_sb_ca_cert", "ovn_sb_certificate", "cafile"),
+    }
 )
 
 
@@ -92,11 +106,50 @@ def survey_files(settings: Settings, service: Service) -> list[Finding]:
         judge_way("configuration", look_at(path), service.user)
         for path in settings.files
     ]
+    findings += [
+        judge_way(name, look_at(path), service.user, private)
+        for name, path, _, private in _named(settings)
+    ]
+    if settings.value("manhole", "endpoint"):
+        keys = look_at(settings.value("manhole", "authorized_keys"))
+        findings.append(judge_trust("who may log in", keys, service.user))
+        key = settings.value("manhole", "host_key")
+        findings.append(_judge_made("the manhole's key", key, service, private=True))
+    log = settings.value("log", "access_log")
+    if log.startswith("/"):
+        findings.append(_judge_made("the access log", log, service))
+    return findings
+
+
+def _named(settings: Settings) -> Iterator[tuple[str, str, str, bool]]:
+    """
+    List the files that the configuration names, and that are in use.
+
+    @return: For what, the path, the option, and whether it is private.
+    """
+    inventories = settings.value("DEFAULT", "inventories")
+    unused = {"ovn", "neutron"} - set(inventories)
     for name, section, option, private in _FILES:
         path = settings.value(section, option)
-        if path:
-            findings.append(judge_way(name, look_at(path), service.user, private))
-    return findings
+        if not path or section in unused:
+            continue
+        if option != "clouds_file" or settings.value("neutron", "os_cloud"):
+            yield name, path, option, private
+
+
+def _judge_made(
+    name: str, path: str, service: Service, private: bool = False
+) -> Finding:
+    """
+    Judge a file that the service makes, and then writes or reads.
+
+    @param private: Whether nobody else may have access to it.
+    """
+    way = look_at(path)
+    if private and way.found is not None:
+        return judge_way(name, way, service.user, private)
+    directory = look_at(os.path.dirname(path))
+    return judge_place(name, way, directory, service.user)
 
 
 def survey_certificates(settings: Settings, now: float) -> list[Finding]:
@@ -106,9 +159,8 @@ def survey_certificates(settings: Settings, now: float) -> list[Finding]:
     @param now: Seconds since the epoch.
     """
     findings: list[Finding] = []
-    for name, section, option, _ in _FILES:
-        path = settings.value(section, option)
-        if path and option in _CERTIFICATES:
+    for name, path, option, _ in _named(settings):
+        if option in _CERTIFICATES:
             findings += certificates_in(name, path, now)
     return findings
 
