@@ -19,6 +19,10 @@ from tests.corpus.recorder import Arrived, Event, Incomplete, Malformed
 _FORBIDDEN = ("x-metadata-provider", "x-metadata-provider-signature")
 _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
+#: The field that names a request, and the form of a name.
+_NAMED = "x-openstack-request-id"
+_NAME = re.compile(r"req-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
 
 class Verdict(Enum):
     """
@@ -122,16 +126,30 @@ def _identity_faults(request: Arrived, seen: Observation) -> Iterator[Fault]:
         if values != [own]:
             yield Fault(Verdict.UNSAFE, f"identity {name}={values!r:.120}")
     for name, _ in request.headers:
-        if "_" in name and _plain(name) in (*seen.identity, *_FORBIDDEN):
+        if "_" in name and _plain(name) in (*seen.identity, _NAMED, *_FORBIDDEN):
             yield Fault(Verdict.UNSAFE, f"underscore twin {name}")
         if _plain(name) in _FORBIDDEN:
             yield Fault(Verdict.UNSAFE, f"forbidden header {name}")
+
+
+def _is_own_name(request: Arrived, seen: Observation) -> bool:
+    """
+    Tell whether a request has one name, of our form, that its sender did not choose.
+    """
+    names = [value for name, value in request.headers if _plain(name) == _NAMED]
+    return (
+        len(names) == 1
+        and _NAME.match(names[0]) is not None
+        and names[0].encode("latin-1") not in seen.case.raw
+    )
 
 
 def _field_faults(request: Arrived, seen: Observation) -> Iterator[Fault]:
     """
     Judge what else is in the header of a request.
     """
+    if not _is_own_name(request, seen):
+        yield Fault(Verdict.UNSAFE, f"{_NAMED} is not one of ours")
     for name, _ in request.headers:
         if name.lower() in seen.case.absent or _plain(name) in seen.case.absent:
             grave = seen.case.severity in ("critical", "high")

@@ -18,6 +18,7 @@ from tests.corpus.recorder import Arrived, Event, Incomplete, Malformed, Recorde
 from tests.corpus.runner import Instance, Runner
 
 OWN = Instance().headers()
+NAME = ("X-Openstack-Request-Id", "req-01234567-89ab-4cde-8000-000000000001")
 CANARY = "/canary/0"
 
 
@@ -57,7 +58,7 @@ def arrived(target: str = "/", *more: tuple[str, str], body: bytes = b"") -> Arr
 
     @return: The request.
     """
-    return Arrived("GET", target, (*OWN.items(), *more), body, ())
+    return Arrived("GET", target, (*OWN.items(), NAME, *more), body, ())
 
 
 def answers(*pairs: tuple[int, str], closed: bool = False) -> Outcome:
@@ -135,6 +136,26 @@ class JudgeTests(SynchronousTestCase):
             judge(case(Expect.EITHER), answers((200, "/")), request)
             for request in forged
         }
+        self.assertEqual(verdicts, {Verdict.UNSAFE})
+
+    def test_named(self) -> None:
+        """
+        A request without a name of ours, with two, with one of another form, or with
+        one that its sender chose is unsafe.
+        """
+        name, value = NAME
+        named: list[tuple[tuple[str, str], ...]] = [
+            (),
+            (NAME, NAME),
+            ((name.replace("-", "_"), value),),
+            ((name, "EVIL"),),
+        ]
+        sent = [Arrived("GET", "/", (*OWN.items(), *each), b"", ()) for each in named]
+        verdicts = {
+            judge(case(Expect.EITHER), answers((200, "/")), request) for request in sent
+        }
+        chosen = case(Expect.EITHER, raw=value.encode())
+        verdicts.add(judge(chosen, answers((200, "/")), arrived()))
         self.assertEqual(verdicts, {Verdict.UNSAFE})
 
     def test_absent(self) -> None:
