@@ -71,7 +71,7 @@ _INTROSPECTION = (
         1000,
         "How many of the latest requests are remembered, about half a kilobyte each.",
         least=16,
-        most=100_000,
+        most=10_000,
     ),
 )
 

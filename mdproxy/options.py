@@ -153,9 +153,11 @@ _UPSTREAM = (
     ),
     seconds(
         "check_interval",
-        60.0,
+        600.0,
         "How often Nova is asked for an instance that does not exist, to see whether "
-        "it has the same secret. 0: never.",
+        "it has the same secret; also at the start, and when it has refused an "
+        "instance's signature. Nova logs each as an instance that it can't find. 0: "
+        "never.",
         never=True,
     ),
 )

@@ -88,7 +88,7 @@ PLAIN = Config(
         first_byte_timeout=30.0,
         idle_timeout=30.0,
         max_age=300.0,
-        check_interval=60.0,
+        check_interval=600.0,
     ),
     inventories=("static",),
     static_path="/etc/mdproxy/instances.yaml",
