@@ -61,7 +61,7 @@ class TableTests(SynchronousTestCase):
                 (judge("br0", {FOUR, SIX}), "ok", "is there."),
                 (judge("br0", {FOUR}), "ok", "which only IPv6 needs"),
                 (judge("br0", {"10.0.0.1"}, {FOUR}), "ok", "another device"),
-                (judge("br0", {SIX}), "note", "instances with IPv4 get nothing"),
+                (judge("br0", {SIX}), "wrong", "instances with IPv4 get nothing"),
                 (
                     judge("br0", {"10.0.0.1"}),
                     "wrong",

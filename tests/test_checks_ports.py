@@ -4,66 +4,16 @@ Tests for L{mdproxy.checks.ports}.
 
 from __future__ import annotations
 
-import socket
-import sys
-from pathlib import Path
-
-from hypothesis import given
-from hypothesis.strategies import text
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from mdproxy.checks.ports import Listening, Process, judge_port, read_listening
+from mdproxy.checks.ports import Process, judge_port
+from mdproxy.checks.sockets import Listening
 
 PLACE = ("169.254.169.254", 80)
 HELD = Listening("169.254.169.254", 80, 990, 7)
 OURS = Process(10, "twistd")
 HAPROXY = Process(11, "hap\x1broxy")
-
-#: As a kernel of this machine's byte order writes it (5.10).
-HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when\n"
-LINE = (
-    "{n}: {at} 00000000:0000 {st} 00000000:00000000 00:00000000 00000000  990 0 {i} 1\n"
-)
-
-
-class ReadTests(SynchronousTestCase):
-    """
-    Tests for L{read_listening}.
-    """
-
-    def test_the_kernels_own(self) -> None:
-        """
-        What the kernel says of a socket of ours is understood, for both families.
-        """
-        for address, name in (("127.0.0.1", "tcp"), ("::1", "tcp6")):
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            with socket.create_server((address, 0), family=family) as opened:
-                port = opened.getsockname()[1]
-                table = Path("/proc/thread-self/net", name).read_text()
-            found = [each for each in read_listening(table) if each.port == port]
-            self.assertEqual([each.address for each in found], [address])
-            self.assertGreater(found[0].inode, 0)
-
-    def test_only_what_listens(self) -> None:
-        """
-        Connections are passed over, and so is what can't be understood.
-        """
-        at = "FEA9FEA9:0050" if sys.byteorder == "little" else "A9FEA9FE:0050"
-        table = HEAD + "".join(
-            LINE.format(n=n, at=where, st=state, i=n)
-            for n, (where, state) in enumerate(
-                [(at, "0A"), (at, "01"), ("zz:0050", "0A"), ("00:0050", "0A")]
-            )
-        )
-        table += "garbage\n"
-        self.assertEqual(list(read_listening(table)), [Listening(*PLACE, 990, 0)])
-
-    @given(text())
-    def test_anything(self, table: str) -> None:
-        """
-        Whatever it says, reading it is no trouble.
-        """
-        list(read_listening(table))
 
 
 class JudgeTests(SynchronousTestCase):
@@ -99,7 +49,26 @@ class JudgeTests(SynchronousTestCase):
             ([HELD], {}, 10, "wrong", "a process of uid 990 holds"),
             ([HELD], {7: (HAPROXY,)}, None, "note", "(pid 11) listens"),
         ):
-            finding = judge_port("it", PLACE, there, holders, ours)
+            finding = judge_port("it", PLACE, None, there, holders, ours)
             self.assertEqual(finding.verdict, verdict, finding)
             self.assertIn(words, finding.text)
             self.assertEqual(bool(finding.advice), verdict != "ok")
+
+    def test_devices(self) -> None:
+        """
+        Who is tied to another device is in nobody's way, be it we or another; who is
+        tied to the same or to none is.
+        """
+        ours, theirs = (OURS,), (HAPROXY,)
+        on_2, on_3 = evolve(HELD, device=2), evolve(HELD, device=3, inode=8)
+        free = evolve(HELD, device=0, inode=8)
+        for there, holders, verdict, words in (
+            ([on_2], {7: ours}, "ok", "mdproxy listens"),
+            ([on_2, on_3], {7: ours, 8: theirs}, "ok", "mdproxy listens"),
+            ([on_2, on_3], {7: theirs, 8: ours}, "wrong", "(pid 11) holds"),
+            ([on_3], {8: ours}, "wrong", "Nobody listens"),
+            ([free], {8: theirs}, "wrong", "(pid 11) holds"),
+        ):
+            finding = judge_port("it", PLACE, 2, there, holders, 10)
+            self.assertEqual(finding.verdict, verdict, finding)
+            self.assertIn(words, finding.text)

@@ -19,7 +19,8 @@ from typing import Final, TypeVar
 from attrs import frozen
 
 from mdproxy.broker import DIRECTORY, in_namespace, open_home
-from mdproxy.checks.ports import Listening, Process, read_listening
+from mdproxy.checks.ports import Process
+from mdproxy.checks.sockets import Listening, find_listening
 
 _Done = TypeVar("_Done")
 
@@ -41,10 +42,12 @@ class Links:
     The devices of a network namespace, and who listens there.
 
     @ivar addresses: The addresses of each device, by its name.
+    @ivar indexes: The index of each device, by its name.
     @ivar listening: The sockets that listen.
     """
 
     addresses: Mapping[str, frozenset[str]]
+    indexes: Mapping[str, int]
     listening: tuple[Listening, ...]
 
 
@@ -56,15 +59,13 @@ def look_around(proc: Path = Path("/proc")) -> Links:
 
     @raise OSError: If the kernel can't be asked.
     """
-    tables: list[Listening] = []
-    for name in ("tcp", "tcp6"):
-        with suppress(OSError):
-            tables += read_listening((proc / "thread-self/net" / name).read_text())
-    found: dict[str, set[str]] = {name: set() for _, name in socket.if_nameindex()}
+    indexes = {name: index for index, name in socket.if_nameindex()}
+    found: dict[str, set[str]] = {name: set() for name in indexes}
     for index, address in _addresses():
         with suppress(OSError):
             found.setdefault(socket.if_indextoname(index), set()).add(address)
-    return Links({name: frozenset(a) for name, a in found.items()}, tuple(tables))
+    addresses = {name: frozenset(a) for name, a in found.items()}
+    return Links(addresses, indexes, find_listening(proc))
 
 
 def namespaces_like(globs: tuple[str, ...], directory: str = DIRECTORY) -> list[str]:

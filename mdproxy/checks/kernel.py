@@ -83,7 +83,8 @@ def judge_addresses(
         return Finding(name, "ok", text)
     if IPV6 in there:
         text = f"{IPV6} is there, and {IPV4} is not: instances with IPv4 get nothing."
-        return Finding(name, "note", text, put)
+        advice = f"{put}; or is there no IPv4 on this network at all?"
+        return Finding(name, "wrong", text, advice)
     text = f"{IPV4} is not there: nobody answers when instances look for it."
     return Finding(name, "wrong", text, f"{put}, and make it last.")
 

@@ -296,7 +296,11 @@ def _on_host(
             findings.append(kernel.judge_reverse_path(device, all_, own))
     place = (listener.address or kernel.IPV4, listener.port)
     name = f"port of {listener.name}"
-    return [*findings, judge_port(name, place, here.listening, known, ours)]
+    index = None if device is None else here.indexes.get(device)
+    if device is None or index is not None:
+        judged = judge_port(name, place, index, here.listening, known, ours)
+        findings.append(judged)
+    return findings
 
 
 def _in_namespaces(
@@ -320,7 +324,7 @@ def _in_namespaces(
         ):
             lacking.append(namespace)
         name, place = f"port in {namespace}", (kernel.IPV4, port)
-        finding = judge_port(name, place, links.listening, known, ours)
+        finding = judge_port(name, place, None, links.listening, known, ours)
         if finding.verdict == "wrong" and any(
             each.port == port for each in links.listening
         ):
