@@ -287,11 +287,20 @@ def is_about_tls(page: bytes) -> bool:
     return any(words.search(page) for words in (_WANTS_TLS, _WANTS_CERTIFICATE))
 
 
+def is_of_nova(page: bytes) -> bool:
+    """
+    Tell whether a 403 is Nova's own, which is about the signature and nothing else.
+
+    @param page: The first part of its body.
+    """
+    return _SIGNATURE in page
+
+
 def _forbidden(fetch: Fetch) -> str:
     """
     Say what a 403 means.
     """
-    if _SIGNATURE not in fetch.beginning:
+    if not is_of_nova(fetch.beginning):
         return (
             "something before Nova refuses the request; Nova's own refusal speaks of "
             "the signature."

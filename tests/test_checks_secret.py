@@ -73,8 +73,8 @@ class JudgeTests(SynchronousTestCase):
         """
         for status, body, secret, words, advice in (
             (404, b"", "right", "accepts our signature", ""),
-            (403, FORBIDDEN, "wrong", "every instance gets 503", "nova.conf"),
-            (403, b"go away", "wrong", "refuses", "something before Nova"),
+            (403, FORBIDDEN, "wrong", "refuses our signature", "nova.conf"),
+            (403, b"go away", "wrong", "not in Nova's words", "something before Nova"),
             (
                 400,
                 b"X-Tenant-ID header is missing from request.",

@@ -47,15 +47,18 @@ class TraceCase(SynchronousTestCase):
         self.host = Host()
         self.service = Answering()
 
-    def trace(self, *argv: str) -> list[str]:
+    def trace(self, *argv: str, status: int = 0) -> list[str]:
         """
         Run the command.
+
+        @param status: The exit status that it must have.
 
         @return: The lines that it prints.
         """
         out = io.StringIO()
         with self.service.listening() as port, redirect_stdout(out):
-            self.assertEqual(main(["trace", "--endpoint", f"tcp:{port}", *argv]), 0)
+            ended = main(["trace", "--endpoint", f"tcp:{port}", *argv])
+        self.assertEqual(ended, status)
         return out.getvalue().splitlines()
 
 
@@ -116,7 +119,7 @@ class LatestTests(TraceCase):
         self.service.answers["/api/v1/transactions/live"] = (200, missed + event)
         errors = io.StringIO()
         with redirect_stderr(errors):
-            lines = self.trace("--follow", "--instance", "i-1")
+            lines = self.trace("--follow", "--instance", "i-1", status=3)
         self.assertEqual(len(lines), 3)
         self.assertIn("/third", lines[2])
         _, _, said, fields = self.service.asked[-1]

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from attrs import frozen
 
 from mdproxy.checks.finding import Finding
-from mdproxy.fetch import Fetch, explain, explain_failure, is_about_tls
+from mdproxy.fetch import Fetch, explain, explain_failure, is_about_tls, is_of_nova
 from mdproxy.http.client import UpstreamError, UpstreamTlsFailed
 from mdproxy.signing import Signer
 
@@ -115,10 +115,10 @@ def judge_answer(fetch: Fetch) -> Told:
     if status == 404:
         return Told("right", "Nova accepts our signature: the secrets are the same.")
     if status == 403:
-        text = (
-            "403 to a signed question: Nova refuses our signature, so every instance "
-            "gets 503."
-        )
+        text = "403 to a signed question: Nova refuses our signature"
+        if not is_of_nova(fetch.beginning):
+            text = "403, but not in Nova's words: something before Nova refuses us"
+        text += ", so every instance gets 503."
         return Told("wrong", text, _advice(fetch))
     if status == 400 and not is_about_tls(fetch.beginning):
         text = (

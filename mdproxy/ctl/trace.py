@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from mdproxy.ctl.access import Access, find_access
+from mdproxy.ctl.access import Access, Unanswered, find_access
 from mdproxy.ctl.text import clock, shown, transaction
 
 #: So many seconds are between two looks at the steps.
@@ -75,6 +75,8 @@ def _follow(
     Print what is asked from now on.
 
     @param last: The last request that was printed.
+
+    @raise Unanswered: When the service ends it.
     """
     live = "transactions/live"
     sys.stdout.flush()
@@ -84,7 +86,8 @@ def _follow(
             print(write(each), flush=True)
         else:
             print("mdproxyctl: some are left out here", file=sys.stderr, flush=True)
-    print("mdproxyctl: the service has ended this", file=sys.stderr)
+    advice = "If it was restarted, ask again; see journalctl -u mdproxy."
+    raise Unanswered("mdproxy has ended this.", advice)
 
 
 def step(it: Mapping[str, Any]) -> str:
