@@ -217,8 +217,9 @@ class TellingView(View):
         """
         name = self.name
         return [
+            {"name": "files", "verdict": "ok", "text": name, "advice": ""},
+            {"name": "expiry", "verdict": "note", "text": name, "advice": name},
             {"name": "secret", "verdict": "wrong", "text": name, "advice": name},
-            {"name": "expiry", "verdict": "ok", "text": name, "advice": ""},
         ]
 
     def _page(self, item: Mapping[str, Any], limit: int) -> Mapping[str, Any]:

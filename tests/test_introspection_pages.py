@@ -284,6 +284,16 @@ class OverviewTests(PagesTestCase):
         self.assertIn("unknown 5 foreign-address 2", text)
         self.assertIn("200 relayed 12 \u2716 nothing sent vm-1 3", text)
 
+    def test_findings(self) -> None:
+        """
+        What was found wrong is there, the worst first; on the page of all checks also
+        what is well.
+        """
+        findings = [e.text for e in self.page("/").all("li") if "vm-1 vm-1" in e.text]
+        self.assertEqual([each.split()[1] for each in findings], ["secret:", "expiry:"])
+        checks = [e.text for e in self.page("/checks").all("th")][4:]
+        self.assertEqual(checks, ["secret", "expiry", "files"])
+
     def test_plots(self) -> None:
         """
         Rate and latency are drawn, and what is drawn is said in words.

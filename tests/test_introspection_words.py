@@ -175,6 +175,7 @@ class PlainTests(SynchronousTestCase):
         for value, words in (
             ("a", "a"),
             (None, "\u2013"),
+            ("", "\u2013"),
             (True, "yes"),
             ([], "none"),
             (["a", 1000], "a, 1,000"),

@@ -102,6 +102,7 @@ class Contents:
                 "refusals": _most(ended["refusals"], "reason"),
                 "answers": _most(ended["tally"], "status", "outcome"),
                 "sources": [_source(source) for source in status["sources"]],
+                "findings": sorted(status["checks"]["findings"], key=_weight),
             },
         )
 
@@ -177,7 +178,8 @@ class Contents:
         """
         Show what mdproxy found out about itself.
         """
-        values = {"checks": self._view.checks(), "ready": self._view.readiness()}
+        findings = sorted(self._view.checks(), key=_weight)
+        values = {"checks": findings, "ready": self._view.readiness()}
         return Shown("checks", values)
 
     def watch(self, instance: str, seconds: str) -> None:
@@ -238,6 +240,13 @@ def _most(
         {**dict(zip(names, key, strict=True)), "count": count}
         for key, count in counts.most_common()
     ]
+
+
+def _weight(finding: Mapping[str, Any]) -> int:
+    """
+    Tell where in a list a finding stands: what is wrong first.
+    """
+    return ("wrong", "note", "ok").index(finding["verdict"])
 
 
 def _step(step: Mapping[str, Any]) -> Mapping[str, Any]:

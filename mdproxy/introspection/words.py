@@ -188,4 +188,4 @@ def plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
         return number(value)
-    return "\u2013" if value is None else str(value)
+    return "\u2013" if value in (None, "") else str(value)
