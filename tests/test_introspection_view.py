@@ -165,7 +165,7 @@ class ReadinessTests(SynchronousTestCase):
         A secret that does not work is a reason; one that nobody could try is none.
         """
         for secret, words in (
-            ("wrong", "does not take our signature"),
+            ("wrong", "refuses our signed questions"),
             ("mangled", "on the way to Nova"),
         ):
             (reason,) = self.reasons(Host(secret=secret))

@@ -124,9 +124,9 @@ _UNHEARD: Final = {
 #: What came between an instance that was recognised and its answer, and what to do; by
 #: the outcome in its record (L{mdproxy.transactions}).
 OUTCOMES: Final = {
-    "SecretRefused": "Nova refused our signature: its [neutron] "
-    "metadata_proxy_shared_secret is another than ours. 'mdproxyctl doctor' asks each "
-    "Nova, and says where to look.",
+    "SecretRefused": "Nova, or what stands before it, refused our signed question "
+    "(403): most likely its [neutron] metadata_proxy_shared_secret is another than "
+    "ours. 'mdproxyctl doctor' asks each Nova, and says where to look.",
     "RateExceeded": "It asks more often than [limits] max_request_rate allows: see "
     "what it runs that asks so often.",
     "UpstreamUnavailable": "No Nova could be reached, or none had a connection to "

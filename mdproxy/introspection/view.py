@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 #: What a secret that does not work means.
 _SECRET: Final = {
-    "wrong": "Nova does not take our signature: metadata_proxy_shared_secret differs "
-    "from that of Nova",
-    "mangled": "header fields are changed or lost on the way to Nova",
+    "wrong": "Nova, or what stands before it, refuses our signed questions (403): the "
+    "checks say which",
+    "mangled": "header fields are changed or lost on the way to Nova (400)",
 }
 
 #: How many items a page has if nobody says, and at most.
