@@ -56,7 +56,10 @@ class TellingView(View):
                     {"kind": "namespaces", "reason": "unknown", "count": 4},
                 ],
             },
-            "operators": {"access_log": {"to": name, "problem": name, "dropped": 1}},
+            "operators": {
+                "access_log": {"to": "", "problem": None, "dropped": 0},
+                "manhole": {"place": ["127.0.0.1", 2222], "problem": name},
+            },
             "configuration": {
                 "since": "2026-11-22T07:54:22Z",
                 "needs_restart": [name],
@@ -341,6 +344,7 @@ class TellingView(View):
             "rule": "The MAC has one port, but the address is not the port's: refused.",
             "reason": "foreign-address",
             "doubtful": is_refused,
+            "supposed": None,
             "sentence": f"The MAC {name} is another's. " + "Do something. " * 100,
             "mac": name,
             "mac_from": "neighbour",

@@ -250,12 +250,15 @@ class RealViewTests(PagesTestCase):
         host.ask(B, "10.0.0.9", status=404)
         host.ask(None, "10.0.0.77", BLUE, status=0)
         self.show(host.view)
+        host.know(a_port("i-c", "fa:16:3e:00:00:0c", addresses=frozenset({"10.0.0.8"})))
         for target in (
             *("/networks", "/instances", "/instances/i-a", "/instances/i-b"),
             *("/transactions", "/why?address=10.0.0.5", "/why?address=10.0.0.9"),
             *("/why?address=10.0.0.77", "/why?address=10.0.0.78", "/checks"),
         ):
             self.page(target)
+        quiet = self.page("/why?address=10.0.0.8&network=red").text
+        self.assertIn("not heard of lately, would be allowed", quiet)
 
 
 class OverviewTests(PagesTestCase):
@@ -289,6 +292,7 @@ class OverviewTests(PagesTestCase):
         What was found wrong is there, the worst first; on the page of all checks also
         what is well.
         """
+        self.assertIn("access log off manhole 127.0.0.1:2222", self.page("/").text)
         findings = [e.text for e in self.page("/").all("li") if "vm-1 vm-1" in e.text]
         self.assertEqual([each.split()[1] for each in findings], ["secret:", "expiry:"])
         checks = [e.text for e in self.page("/checks").all("th")][4:]
