@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mdproxy.checks.certificates import (
     NoCertificate,
     Validity,
+    judge_chain,
     judge_validity,
     read_chain,
     validity_of,
@@ -58,6 +59,20 @@ class ReadingTests(SynchronousTestCase):
         said = (certificate.get_notAfter() or b"").decode()
         ends = calendar.timegm(time.strptime(said, "%Y%m%d%H%M%SZ"))
         self.assertEqual(validity.ends, ends)
+
+    def test_whether_it_is_a_chain(self) -> None:
+        """
+        Each certificate must be signed by the next one of the file.
+        """
+        ours, theirs, other = (
+            read_chain(path.read_bytes())[0]
+            for path in (self.made.client.certificate, self.made.ca, self.made.rogue_ca)
+        )
+        for chain in ([ours], [ours, theirs]):
+            self.assertEqual(judge_chain("ours", chain), [])
+        for chain in ([theirs, ours], [ours, other], [ours, theirs, other]):
+            (finding,) = judge_chain("ours", chain)
+            self.assertEqual(finding.verdict, "note")
 
     def test_nothing_to_read(self) -> None:
         """

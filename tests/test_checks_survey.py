@@ -142,6 +142,8 @@ class FilesTests(SynchronousTestCase):
         )
         found = certificates_in("ours", str(chain), now)
         self.assertEqual(verdicts(found), {"ours 1": "ok", "ours 2": "wrong"})
+        found = certificates_in("ours", str(chain), now, is_chain=True)
+        self.assertEqual(verdicts(found)["ours"], "note")
         (finding,) = certificates_in("ours", str(self.made.client.key), now)
         self.assertEqual(finding.verdict, "wrong")
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import calendar
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from attrs import frozen
@@ -80,6 +82,29 @@ def read_chain(data: bytes) -> list[crypto.X509]:
     if not chain:
         raise NoCertificate("there is no certificate in it")
     return chain
+
+
+def judge_chain(name: str, chain: Sequence[crypto.X509]) -> list[Finding]:
+    """
+    Tell whether the certificates of a file are a chain: each one signed by the next, as
+    TLS wants them shown (RFC 8446 section 4.4.2).
+
+    @param name: Whose they are.
+    @param chain: The certificates, in the order of the file.
+
+    @return: What is wrong with that, if anything is.
+    """
+    for one, following in pairwise(chain):
+        if one.get_issuer() != following.get_subject():
+            return [
+                Finding(
+                    name,
+                    "note",
+                    "Its certificates are no chain: one is not signed by the next.",
+                    "Put ours first, then who signed it, then who signed that one.",
+                )
+            ]
+    return []
 
 
 def judge_validity(name: str, validity: Validity, now: float) -> Finding:

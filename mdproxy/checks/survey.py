@@ -25,6 +25,7 @@ from mdproxy.checks.access import (
 )
 from mdproxy.checks.certificates import (
     NoCertificate,
+    judge_chain,
     judge_validity,
     read_chain,
     validity_of,
@@ -83,6 +84,8 @@ _CERTIFICATES: Final = frozenset(
         *("ovn_sb_ca_cert", "ovn_sb_certificate", "cafile"),
     }
 )
+#: Of these those that we show.
+_CHAINS: Final = frozenset({"nova_client_cert", "certificate", "ovn_sb_certificate"})
 
 
 @frozen
@@ -161,15 +164,18 @@ def survey_certificates(settings: Settings, now: float) -> list[Finding]:
     findings: list[Finding] = []
     for name, path, option, _ in _named(settings):
         if option in _CERTIFICATES:
-            findings += certificates_in(name, path, now)
+            findings += certificates_in(name, path, now, option in _CHAINS)
     return findings
 
 
-def certificates_in(name: str, path: str, now: float) -> list[Finding]:
+def certificates_in(
+    name: str, path: str, now: float, is_chain: bool = False
+) -> list[Finding]:
     """
     Judge each certificate of a file.
 
     @param name: What they are for.
+    @param is_chain: Whether they are to be a chain, and not those whom we trust.
     """
     try:
         chain = read_chain(read(path, 1 << 20).data or b"")
@@ -181,6 +187,7 @@ def certificates_in(name: str, path: str, now: float) -> list[Finding]:
         (f"{name}{number}", judge_validity(name, validity, now))
         for number, validity in zip(numbers, validities, strict=True)
     ]
+    judged += [(name, finding) for finding in judge_chain(name, chain) if is_chain]
     return [
         evolve(finding, name=named, text=f"{path}: {finding.text}")
         for named, finding in judged
