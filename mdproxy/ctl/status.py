@@ -150,7 +150,9 @@ def _nova(told: Mapping[str, Any]) -> list[Any]:
     rows = []
     for it in (told.get("upstream") or {}).get("endpoints") or ():
         host = str(it.get("host"))
-        place = f"[{host}]:{it.get('port')}" if ":" in host else f"{host}:{it['port']}"
+        place = (
+            f"[{host}]:{it.get('port')}" if ":" in host else f"{host}:{it.get('port')}"
+        )
         secret, problem = secrets.get(place, "unknown"), it.get("problem")
         text = f"{shown(it.get('busy'))} busy, {shown(it.get('idle'))} idle"
         rows.append(
