@@ -619,6 +619,33 @@ def _oracle(data: bytes) -> tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes
     return request.method, request.target, list(request.headers), bytes(body)
 
 
+class SecrecyTests(SynchronousTestCase):
+    """
+    Whoever shows a reader, in a shell or a trace, shows nothing of what it reads.
+    """
+
+    def test_requests(self) -> None:
+        """
+        Neither fields nor bodies of requests, however far they have come.
+        """
+        reader = RequestReader(_BOUNDS)
+        told = _post(b"Cookie: s3cret", b"Content-Length: 100", body=b"s3cret")
+        for octet in told:
+            reader.feed(bytes((octet,)))
+            self.assertNotIn("s3cret", repr(reader))
+
+    def test_responses(self) -> None:
+        """
+        Nor of responses.
+        """
+        reader = ResponseReader(False)
+        reader.feed(
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: s3cret\r\nContent-Length: 9\r\n\r\n"
+        )
+        reader.feed(b"s3cret")
+        self.assertNotIn("s3cret", repr(reader))
+
+
 class RequestPropertyTests(SynchronousTestCase):
     """
     What L{RequestReader} promises for any bytes.

@@ -72,7 +72,7 @@ class RequestBounds:
     max_body: int = 65536
 
 
-@define
+@define(repr=False)
 class RequestReader:
     """
     Bytes of one connection in, requests out.

@@ -54,7 +54,7 @@ class End:
 ResponseEvent = ResponseHead | bytes | End
 
 
-@define
+@define(repr=False)
 class ResponseReader:
     """
     Bytes of one response in, its parts out.
