@@ -294,7 +294,7 @@ class OverviewTests(PagesTestCase):
         """
         self.assertIn("access log off manhole 127.0.0.1:2222", self.page("/").text)
         findings = [e.text for e in self.page("/").all("li") if "vm-1 vm-1" in e.text]
-        self.assertEqual([each.split()[1] for each in findings], ["secret:", "expiry:"])
+        self.assertEqual([each.split()[2] for each in findings], ["secret:", "expiry:"])
         checks = [e.text for e in self.page("/checks").all("th")][4:]
         self.assertEqual(checks, ["secret", "expiry", "files"])
 
