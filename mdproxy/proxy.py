@@ -455,8 +455,9 @@ class ReverseProxyResource:
             return
         if isinstance(error, SecretRefused):
             told = (
-                "Nova refuses our signature: metadata_proxy_shared_secret differs "
-                "from Nova's ({request_id}; {quiet} more like it)"
+                "403 to a signed request: metadata_proxy_shared_secret differs from "
+                "Nova's, or something before Nova refuses us; mdproxyctl doctor tells "
+                "which ({request_id}; {quiet} more like it)"
             )
         else:
             told = "no answer from Nova: {problem} ({request_id}; {quiet} more like it)"
