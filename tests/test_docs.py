@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
@@ -311,11 +312,19 @@ class SampleTests(SynchronousTestCase):
     Tests for the configurations that the manual shows.
     """
 
+    def make_host(self) -> Host:
+        """
+        Make a host whose paths are no longer than a socket's may be.
+        """
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        return Host.at(Path(directory.name))
+
     def test_load(self) -> None:
         """
         Each can be used as it is.
         """
-        host = Host.at(Path(self.mktemp()))
+        host = self.make_host()
         blocks = [
             (path, block)
             for path in pages()
@@ -330,6 +339,6 @@ class SampleTests(SynchronousTestCase):
         """
         One that could not be used would be found.
         """
-        host = Host.at(Path(self.mktemp()))
+        host = self.make_host()
         faults = host.faults("[DEFAULT]\nnova_metdata_host = nova\n")
         self.assertIn("did you mean nova_metadata_host?", "".join(faults))
