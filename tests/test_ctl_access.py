@@ -247,12 +247,14 @@ class AskingTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """
-        What is no JSON, or no HTTP, is not mdproxy.
+        What is no JSON, or no HTTP, is not mdproxy; nor is what has no names for what
+        it says, or hides it deep.
         """
-        self.service.answers["/api/v1/status"] = (200, b"<html>")
-        with self.service.listening() as port:
-            access = Access(("127.0.0.1", port))
-            self.assertIn("is no JSON", self.refused(access).text)
+        for said in (b"<html>", b"[1]", b"NaN", b"[" * 100_000):
+            self.service.answers["/api/v1/status"] = (200, said)
+            with self.service.listening() as port:
+                access = Access(("127.0.0.1", port))
+                self.assertIn("is no JSON of mdproxy's", self.refused(access).text)
         context = ssl.create_default_context()
         with self.service.listening() as port:
             access = Access(("127.0.0.1", port), context)
@@ -276,7 +278,7 @@ class TlsTests(SynchronousTestCase):
         server.load_cert_chain(made.wrong_name.certificate, made.wrong_name.key)
         server.load_verify_locations(made.ca)
         server.verify_mode = ssl.CERT_REQUIRED
-        service = Answering({"/api/v1/status": 7})
+        service = Answering({"/api/v1/status": {"a": 7}})
         with service.listening(server) as port:
             config = directory / "mdproxy.conf"
             config.write_text(
@@ -285,7 +287,7 @@ class TlsTests(SynchronousTestCase):
             )
             ours = {"cert": made.client.certificate, "key": made.client.key}
             access = find_access(arguments(config_file=[str(config)], **ours))
-            self.assertEqual(access.ask("status"), 7)
+            self.assertEqual(access.ask("status"), {"a": 7})
             for given, words in (
                 ({}, "127.0.0.1"),
                 ({**ours, "ca": made.rogue_ca}, "signed certificate in"),

@@ -264,14 +264,18 @@ def _connected(path: str) -> socket.socket:
 
 def _read(access: Access, text: bytes) -> Any:
     """
-    Read values.
+    Read values; every answer of mdproxy's is an object.
     """
     try:
-        return json.loads(text)
-    except ValueError:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, Mapping):
         raise Unanswered(
-            f"What {access} says is no JSON.", "See whether that is mdproxy."
-        ) from None
+            f"What {access} says is no JSON of mdproxy's.",
+            "See whether that is mdproxy.",
+        )
+    return said
 
 
 def _problem_of(response: HTTPResponse) -> tuple[str, str]:
