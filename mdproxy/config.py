@@ -255,6 +255,8 @@ def _note_strangers(
         if isinstance(listener, ListenerConfig):
             continue
         section = LISTENER + listener.name
+        if isinstance(listener, SocketConfig):
+            _note_unheard(settings, section, listener)
         if set(inventories) <= {"libvirt"}:
             text = (
                 "in namespaces nobody is known: libvirt knows the ports on bridges of "
@@ -267,6 +269,20 @@ def _note_strangers(
             text = (
                 "in namespaces of routers (qrouter-) nobody is known: inventories = "
                 "ovn or neutron know which networks a router is on"
+            )
+            settings.note(section, "namespaces", text)
+
+
+def _note_unheard(settings: Settings, section: str, listener: SocketConfig) -> None:
+    """
+    Point out namespaces that no haproxy of Neutron's can speak of
+    (L{mdproxy.agent_headers}).
+    """
+    for pattern in listener.namespaces:
+        if not pattern.startswith(("qdhcp-", "qrouter-", "ovnmeta-")):
+            text = (
+                f"'{pattern}' is never looked into: Neutron's haproxies speak of "
+                "namespaces qdhcp-, qrouter- and ovnmeta- alone"
             )
             settings.note(section, "namespaces", text)
 

@@ -95,14 +95,31 @@ class NamespaceNeighbours(NeighbourDevices, Protocol):
         """
 
 
+def _listens(rule: Rule) -> bool:
+    """
+    Tell whether anything is to listen by a rule.
+    """
+    return bool(rule.port or rule.router_port)
+
+
+def called(rules: Sequence[Rule]) -> str:
+    """
+    Name what serves rules after those by which something listens; where there is none,
+    after the UNIX sockets whose callers are looked for in namespaces.
+    """
+    listening = [rule.name for rule in rules if _listens(rule)]
+    if listening:
+        return ", ".join(listening)
+    return f"namespaces of {', '.join(rule.name for rule in rules)}"
+
+
 class Namespaces(Service):
     """
     All listeners in namespaces, and the neighbours of these.
 
-    @ivar name: What it is called on pages.
+    @ivar name: What it is called on pages: the names of the listeners that it is.
     """
 
-    name = "namespaces"
     _log = Logger()
 
     def __init__(
@@ -131,7 +148,8 @@ class Namespaces(Service):
         @param identify: Tells which namespace a path stands for.
         @param cookie_of: Tells in which namespace a socket is.
         """
-        self._rules = sorted(rules, key=lambda r: not (r.port or r.router_port))
+        self.name = called(rules)
+        self._rules = sorted(rules, key=_listens, reverse=True)
         self._opener = opener
         self._front = front
         self._neighbours = neighbours

@@ -262,7 +262,7 @@ class LoadTests(ConfigCase):
                 notes=(),
             ),
         )
-        self.assertEqual(len(config.notes), 2, config.notes)
+        self.assertEqual(len(config.notes), 3, config.notes)
 
     def test_the_secret_does_not_show(self) -> None:
         """
@@ -359,6 +359,19 @@ class LoadTests(ConfigCase):
         self.assertEqual(config.upstream.endpoints, (Endpoint("controller", 8775),))
         [note] = config.notes
         self.assertIn("without a meaning here: metadata_workers, debug", note)
+
+    def test_unheard_namespaces_are_noted(self) -> None:
+        """
+        Namespaces that no haproxy of Neutron's can speak of on a socket are noted.
+        """
+        text = (
+            "[DEFAULT]\nmetadata_proxy_shared_secret = s\ninventories = ovn\n"
+            "[listener:a]\nkind = socket\npath = /x\n"
+            "namespaces = qdhcp-*, mine-*, ovnmeta-a*\n"
+        )
+        notes = [n for n in load([self.file(text)]).notes if "never looked" in n]
+        self.assertEqual(len(notes), 1)
+        self.assertIn("'mine-*' is never looked into", notes[0])
 
     def test_strangers_are_noted(self) -> None:
         """

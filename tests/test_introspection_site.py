@@ -18,6 +18,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from mdproxy.introspection.guard import FIELDS, MOST_BODY, Guard
 from mdproxy.introspection.site import (
+    ARRIVALS,
     HEAD,
     LONGEST_REST,
     MOST,
@@ -479,6 +480,22 @@ class LimitTests(_SiteTestCase):
             Line.to(self.site, "192.0.2.7", "192.0.2.11")
         self.assertTrue(Line.to(self.site, "192.0.2.7", "192.0.2.11").is_open)
         self.assertTrue(idle.is_open)
+        self.assertTrue(Line.to(self.site).is_open)
+
+    def test_remote_arrivals(self) -> None:
+        """
+        Another host that comes again and again is turned away before any handshake; who
+        is on this host is not.
+        """
+        rate, most = ARRIVALS
+        for number in range(most + 1):
+            line = Line.to(self.site, "192.0.2.7", "192.0.2.9")
+            self.assertEqual(line.is_open, number < most)
+            line.lose()
+            Line.to(self.site).lose()
+        self.assertTrue(Line.to(self.site, "192.0.2.7", "192.0.2.10").is_open)
+        self.clock.advance(1 / rate)
+        self.assertTrue(Line.to(self.site, "192.0.2.7", "192.0.2.9").is_open)
         self.assertTrue(Line.to(self.site).is_open)
 
     def test_where_instances_ask(self) -> None:

@@ -22,7 +22,7 @@ from mdproxy.http.front import Front
 from mdproxy.listeners import Door
 from mdproxy.lookup.books import NeighbourBook, NetworkBook
 from mdproxy.model import Caller
-from mdproxy.namespaces import Namespaces
+from mdproxy.namespaces import Namespaces, called
 from mdproxy.testing import FakeNeighbours, FakeOpener
 from tests.secrecy import SecrecyTestCase
 from tests.test_listeners import PortsReactor, make_front
@@ -378,6 +378,19 @@ class ServingTests(NamespacesTestCase):
         self.assertTrue(all(x.is_open for x in heard))
         self.assertEqual(list(self.namespaces.heard({heard[1].link})), [heard[1]])
 
+    def test_name(self) -> None:
+        """
+        It has the names of the listeners that it is; where nothing is to listen, that
+        of the socket whose callers are looked for.
+        """
+        listening = (Rule("one", ("a-*",), 80), Rule("two", ("b-*",), None, 9697))
+        asking = Rule("agent", ("c-*",))
+        for rules, name in (
+            ((*listening, asking), "one, two"),
+            ((asking,), "namespaces of agent"),
+        ):
+            self.assertEqual(called(rules), name)
+
     def test_describe(self) -> None:
         """
         It tells the operator of each namespace and of all, in plain values.
@@ -387,7 +400,7 @@ class ServingTests(NamespacesTestCase):
         self.assertEqual(
             described,
             {
-                "name": "namespaces",
+                "name": "one",
                 "namespaces": 1,
                 "listening": 2,
                 "accepted": 0,

@@ -48,7 +48,7 @@ from mdproxy.introspection.guard import (
     other_method,
 )
 from mdproxy.introspection.waking import Elsewhere, thread_of
-from mdproxy.limits import Seldom
+from mdproxy.limits import Rates, Seldom
 from mdproxy.model import canonical_address
 from mdproxy.tls import describe_failure
 
@@ -57,6 +57,10 @@ MOST: Final = 64
 
 #: So many of them for each address of another host.
 MOST_REMOTE: Final = 16
+
+#: So many connections of each such address are taken in a second, and so many at once:
+#: a handshake of TLS takes a millisecond, also for who has no certificate.
+ARRIVALS: Final = (10.0, 40)
 
 #: For so many seconds a request may be on its way, and a connection idle.
 PATIENCE: Final = 30.0
@@ -482,6 +486,7 @@ class OperatorsSite(Site):
         self.guard = guard
         self.connections: set[OperatorsChannel] = set()
         self._seldom = Seldom()
+        self._arrivals = Rates(*ARRIVALS)
         self._turns: deque[Callable[[], None]] = deque()
         self._rested = clock.seconds()
 
@@ -500,6 +505,9 @@ class OperatorsSite(Site):
         Take a connection, if there is room.
         """
         peer = _address_of(addr)
+        if _is_remote(peer) and not self._may_come(str(peer)):
+            self.tell_trouble(f"{peer} comes too often")
+            return _Full()
         if not self._has_room(peer):
             self.tell_trouble(f"{peer or 'a local process'} has too many connections")
             return _Full()
@@ -537,6 +545,12 @@ class OperatorsSite(Site):
             ended = self.reactor.seconds()
             self._rested = ended + min(ended - began, LONGEST_REST)
             self._turns.popleft()
+
+    def _may_come(self, peer: str) -> bool:
+        """
+        Tell whether another host does not come too often.
+        """
+        return self._arrivals.allows(("", peer), self.reactor.seconds())
 
     def _has_room(self, peer: str | None) -> bool:
         """
