@@ -484,18 +484,35 @@ class LimitTests(_SiteTestCase):
 
     def test_remote_arrivals(self) -> None:
         """
-        Another host that comes again and again is turned away before any handshake; who
-        is on this host is not.
+        Another host that comes again and again is turned away before any handshake, for
+        a while.
         """
         rate, most = ARRIVALS
         for number in range(most + 1):
             line = Line.to(self.site, "192.0.2.7", "192.0.2.9")
             self.assertEqual(line.is_open, number < most)
             line.lose()
-            Line.to(self.site).lose()
         self.assertTrue(Line.to(self.site, "192.0.2.7", "192.0.2.10").is_open)
         self.clock.advance(1 / rate)
         self.assertTrue(Line.to(self.site, "192.0.2.7", "192.0.2.9").is_open)
+
+    def test_many_remote_hosts_fill_no_log(self) -> None:
+        """
+        However many addresses come too often, the log has few lines of it.
+        """
+        for number in range(200):
+            for _ in range(MOST_REMOTE + 1):
+                self.follow(f"2001:db8::{number:x}")
+        self.assertLess(len(self.logged()), 50)
+        self.assertGreater(len(self.logged()), 0)
+
+    def test_who_is_here_comes_as_often_as_he_likes(self) -> None:
+        """
+        Nobody on this host is turned away for coming too often.
+        """
+        for _ in range(ARRIVALS[1] * 3):
+            line = Line.to(self.site)
+            line.lose()
         self.assertTrue(Line.to(self.site).is_open)
 
     def test_where_instances_ask(self) -> None:

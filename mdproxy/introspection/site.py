@@ -48,7 +48,7 @@ from mdproxy.introspection.guard import (
     other_method,
 )
 from mdproxy.introspection.waking import Elsewhere, thread_of
-from mdproxy.limits import Rates, Seldom
+from mdproxy.limits import Rates, Seldom, lines_of_network
 from mdproxy.model import canonical_address
 from mdproxy.tls import describe_failure
 
@@ -486,7 +486,7 @@ class OperatorsSite(Site):
         self.guard = guard
         self.connections: set[OperatorsChannel] = set()
         self._seldom = Seldom()
-        self._arrivals = Rates(*ARRIVALS)
+        self._arrivals, self._told = Rates(*ARRIVALS), lines_of_network()
         self._turns: deque[Callable[[], None]] = deque()
         self._rested = clock.seconds()
 
@@ -590,10 +590,12 @@ class OperatorsSite(Site):
 
     def tell_trouble(self, problem: str) -> None:
         """
-        Log why an operator got no answer, once in a while for each cause.
+        Log why an operator got no answer, once in a while for each cause, and not often
+        however many there are: whoever asks may have any number of addresses.
         """
-        quiet = self._seldom.passes(problem, self.reactor.seconds())
-        if quiet is not None:
+        now = self.reactor.seconds()
+        quiet = self._seldom.passes(problem, now)
+        if quiet is not None and self._told.allows(("", "operators"), now):
             self._log.warn(
                 "an operator got no answer: {problem} ({quiet} more like it)",
                 problem=problem,
