@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 from collections import Counter
 from collections.abc import (
@@ -54,10 +55,13 @@ from mdproxy.links import Link, Namespace, RedirectedDoor, sentence
 from mdproxy.listeners import Door, NeighbourDevices
 from mdproxy.lookup.books import PREFIX, NetworkBook
 from mdproxy.lookup.kernel_table import DevicesChanged
-from mdproxy.openers import Opener, cookie_of, identity_of
+from mdproxy.openers import Opened, Opener, cookie_of, identity_of
 
 if TYPE_CHECKING:
     from mdproxy.heard import HeardLink
+
+#: So many files are spared, or an eighth of all where there may be few.
+_SPARED: Final = 16
 
 #: A name that is no namespace yet is looked at again after so many seconds, then after
 #: twice as many, and so on; after so many times it is left to the next rescan.
@@ -95,6 +99,15 @@ class NamespaceNeighbours(NeighbourDevices, Protocol):
         """
 
 
+def _most_files() -> int:
+    """
+    Tell how many files sockets in namespaces may take: where they would take all, the
+    operator who wants to know could not be let in, nor what shows it be read.
+    """
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft - min(_SPARED, soft // 8)
+
+
 def _listens(rule: Rule) -> bool:
     """
     Tell whether anything is to listen by a rule.
@@ -118,6 +131,7 @@ class Namespaces(Service):
     All listeners in namespaces, and the neighbours of these.
 
     @ivar name: What it is called on pages: the names of the listeners that it is.
+    @ivar most_files: How many files may be open when one more is.
     """
 
     _log = Logger()
@@ -158,6 +172,7 @@ class Namespaces(Service):
         self._directory = directory
         self._identify = identify
         self._cookie_of = cookie_of
+        self.most_files = _most_files()
         self._held: dict[str, Namespace] = {}
         self._troubled: set[str] = set()
         self._tries: dict[str, int] = {}
@@ -407,7 +422,7 @@ class Namespaces(Service):
         @raise OSError: If that can't be.
         """
         try:
-            (opened,) = self._opener.open(held.name, held.identity, [Want(ROUTE)])
+            (opened,) = self._ask(held, [Want(ROUTE)])
             if isinstance(opened, OSError):
                 raise opened
             self._check_cookie(held, opened)
@@ -415,6 +430,37 @@ class Namespaces(Service):
             self._tell(held, sentence(error) or None)
             raise
         return opened
+
+    def _ask(self, held: Namespace, wants: Sequence[Want]) -> Opened:
+        """
+        Have sockets opened, but for those that would take what is spared.
+
+        @return: For each what was opened, or why it was not.
+
+        @raise OSError: If the namespace can't be entered.
+        """
+        opened = self._opener.open(held.name, held.identity, wants)
+        return [self._spare(each) for each in opened]
+
+    def _spare(self, opened: socket.socket | OSError) -> socket.socket | OSError:
+        """
+        Give a socket back where few descriptors are left.
+
+        Each has the lowest number that is free (POSIX, section 2.6); and the reactor
+        listens with another one than it is given.
+        """
+        if isinstance(opened, OSError):
+            return opened
+        try:
+            following = os.dup(opened.fileno())
+            os.close(following)
+            if following < self.most_files:
+                return opened
+            problem = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        except OSError as error:
+            problem = error
+        opened.close()
+        return problem
 
     def _check_cookie(self, held: Namespace, opened: socket.socket) -> None:
         """
@@ -497,7 +543,7 @@ class Namespaces(Service):
         """
         wants = [want for _link, want in missing]
         try:
-            opened = self._opener.open(held.name, held.identity, wants)
+            opened = self._ask(held, wants)
         except OSError as error:
             return [sentence(error)]
         problems = []

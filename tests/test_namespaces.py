@@ -709,6 +709,21 @@ class TroubleTests(NamespacesTestCase):
         self.reactor.advance(1.1)
         self.assertEqual((self.listening(), self.problem()), (2, "None"))
 
+    def test_some_descriptors_are_spared(self) -> None:
+        """
+        The last descriptors are not taken: an operator who wants to know what is wrong
+        takes some, too.
+        """
+        self.start(RED)
+        self.namespaces.most_files = 3
+        self.devices(RED, TAP)
+        self.assertEqual(self.listening(), 0)
+        self.assertIn("no file descriptor is left", self.problem())
+        self.assertEqual({s.fileno() for s in self.opener.sockets[1:]}, {-1})
+        self.namespaces.most_files = 1 << 20
+        self.reactor.advance(1.1)
+        self.assertEqual((self.listening(), self.problem()), (2, "None"))
+
     def test_going_is_no_problem(self) -> None:
         """
         What can't be opened because it is just going is no problem.
