@@ -24,6 +24,7 @@ from mdproxy.ctl.text import (
     columns,
     lasted,
     pairs,
+    sentence,
     shown,
     transaction,
     wrapped,
@@ -52,6 +53,14 @@ class TextTests(SynchronousTestCase):
             ("\x1b[31mred\n", "\\u001b[31mred\\u000a"),
         ):
             self.assertEqual(shown(value), written)
+
+    def test_sentences(self) -> None:
+        """
+        A sentence of the service's is written whole, and obeyed by no terminal.
+        """
+        self.assertEqual(sentence("word " * 200), "word " * 200)
+        self.assertEqual(sentence("\x1b[31m"), "\\u001b[31m")
+        self.assertEqual(sentence(None), "-")
 
     @given(text())
     def test_no_terminal_obeys(self, value: str) -> None:

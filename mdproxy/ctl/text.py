@@ -18,8 +18,19 @@ from mdproxy.introspection.words import duration, iso, visible
 
 WIDTH: Final = 88
 
+#: So long may a sentence of the service's be.
+_SENTENCE: Final = 4000
+
 #: What stands for what is not known.
 NOTHING: Final = "-"
+
+
+def sentence(value: Any) -> str:
+    """
+    Write a sentence of the service's own in one line that any terminal can be given:
+    whole, for what others wrote is cut where it stands in it.
+    """
+    return visible(str(value or ""), _SENTENCE) or NOTHING
 
 
 def shown(value: Any) -> str:
@@ -44,7 +55,7 @@ def wrapped(text: str, indent: str = "") -> list[str]:
     @param indent: What the first line begins with; the others have as many blanks.
     """
     return textwrap.wrap(
-        visible(text, 4000),
+        visible(text, _SENTENCE),
         WIDTH,
         initial_indent=indent,
         subsequent_indent=" " * len(indent),

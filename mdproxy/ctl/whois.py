@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mdproxy.ctl.access import find_access
-from mdproxy.ctl.text import ago, lasted, pairs, shown, transaction, wrapped
+from mdproxy.ctl.text import ago, lasted, pairs, sentence, shown, transaction, wrapped
 
 
 def run(arguments: Namespace) -> int:
@@ -69,7 +69,7 @@ def _candidate(told: Mapping[str, Any], it: Mapping[str, Any]) -> list[str]:
         *wrapped(str(it.get("sentence") or ""), "  "),
         *pairs(
             [
-                ("lately", None if lately is None else shown(lately)),
+                ("lately", None if lately is None else sentence(lately)),
                 ("rule", shown(it.get("rule"))),
                 ("listener", _listener(it.get("listener") or {})),
                 ("told by", shown(it.get("bound"))),
