@@ -90,7 +90,7 @@ class NamespacesTests(NeutronCase):
         lacking = found["address in the namespaces of neutron"]
         self.assertEqual(lacking["verdict"], "note")
         self.assertIn(f"1 of 3 namespaces: {bare.name}.", lacking["text"])
-        self.assertEqual(found["listener namespaces"]["verdict"], "wrong")
+        self.assertEqual(found["listener neutron"]["verdict"], "wrong")
 
 
 class DoctorTests(LabTestCase):
